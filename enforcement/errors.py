@@ -1,0 +1,65 @@
+"""Everything that Sightline raises on purpose, as one tree.
+
+::
+
+    SightlineError
+    ├── ConfigurationError       stop: fix the setting or catalog that the message names
+    ├── BadFootage               quarantine: the bytes are kept, nobody can decode them
+    ├── FeedUnavailable          retry: the camera or its network does not answer
+    ├── StoreUnavailable         retry: the object store or the database does not answer
+    ├── EvidenceError            stop: stored bytes, lock or digest are not what was recorded
+    ├── ModelError               stop: a model file is missing or is not the one pinned
+    ├── DeliveryFailed           retry with the same event id: the recipient did not take it
+    └── GateRefusal              ask the reviewer: an act that the gate does not allow
+        ├── NotPermitted         this person may never do this (role, certificate, same person)
+        ├── StaleVersion         somebody else acted first, or the evidence changed: reload
+        └── NotConfirmed         the case lacks valid confirmations over its current evidence
+"""
+
+
+class SightlineError(Exception):
+    """Root of the tree; its text is fit to be shown to a user (no secrets, no stack)."""
+
+
+class ConfigurationError(SightlineError):
+    """A setting or catalog entry is missing, unknown or contradictory."""
+
+
+class BadFootage(SightlineError):
+    """Footage that cannot be decoded; its bytes stay filed, its capture is quarantined."""
+
+
+class FeedUnavailable(SightlineError):
+    """A source does not answer, refuses the credentials, or ended early."""
+
+
+class StoreUnavailable(SightlineError):
+    """The object store or the records database does not answer."""
+
+
+class EvidenceError(SightlineError):
+    """Stored bytes, their lock or their digest differ from what was recorded."""
+
+
+class ModelError(SightlineError):
+    """A model is not in the catalog, not pulled, or its file fails its digest."""
+
+
+class DeliveryFailed(SightlineError):
+    """A recipient did not acknowledge an event."""
+
+
+class GateRefusal(SightlineError):
+    """The gate does not allow this act. Refusals are written to the denial log."""
+
+
+class NotPermitted(GateRefusal):
+    """This actor may not do this, now or later."""
+
+
+class StaleVersion(GateRefusal):
+    """The case moved on since it was read: its version, state or evidence digest differs."""
+
+
+class NotConfirmed(GateRefusal):
+    """The case has too few valid confirmations over its current evidence digest."""

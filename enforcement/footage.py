@@ -1,0 +1,121 @@
+"""What arrived and what models saw in it: captures, tracks, observations, stored objects."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from enforcement.geometry import Box
+from enforcement.model import Name, Record, Score, Sha256, Utc
+
+
+class StoredObject(Record):
+    """The only way to name stored bytes: by key *and* version *and* digest."""
+
+    bucket: str
+    key: str
+    version_id: str
+    sha256: Sha256
+    size: Annotated[int, Field(ge=0)]
+    media_type: str
+
+
+class CaptureState(StrEnum):
+    FILED = "filed"
+    QUARANTINED = "quarantined"
+
+
+class Capture(Record):
+    """Bytes exactly as received, filed and hashed before any detector looked at them."""
+
+    capture_id: str
+    feed_id: Name
+    object: StoredObject
+    captured_at: Utc
+    """By the device's clock: the moment of the first frame."""
+    received_at: Utc
+    """By our clock."""
+    clock_offset_s: float
+    source_name: str
+    """How the source called it (file name or stream); never used as a key."""
+
+
+class Label(StrEnum):
+    PERSON = "person"
+    BICYCLE = "bicycle"
+    CAR = "car"
+    MOTORCYCLE = "motorcycle"
+    BUS = "bus"
+    TRUCK = "truck"
+    STATIC_OBJECT = "static_object"
+    """Something that was not there before and has stopped moving: a bag, a box, a heap."""
+
+    @property
+    def is_vehicle(self) -> bool:
+        return self in {Label.CAR, Label.MOTORCYCLE, Label.BUS, Label.TRUCK}
+
+    @property
+    def is_actor(self) -> bool:
+        """Whether it could have left something behind."""
+        return self is not Label.STATIC_OBJECT
+
+
+class TrackPoint(Record):
+    """Where a track was at one moment, in seconds from the first frame of the capture."""
+
+    t_s: Annotated[float, Field(ge=0)]
+    box: Box
+    score: Score
+
+
+class Track(Record):
+    """The same thing over time.
+
+    ``traits`` are named measurements of the model that a rule may use, e.g. for a static object
+    ``edge_ratio`` (its own edges against those of the ground it hides; below 1 a ghost) and
+    ``appeared_s`` (moment at which its pixels first differed from the settled background).
+    """
+
+    track_id: Annotated[int, Field(ge=0)]
+    label: Label
+    points: Annotated[tuple[TrackPoint, ...], Field(min_length=1)]
+    traits: dict[str, float] = {}
+
+    @property
+    def first_s(self) -> float:
+        return self.points[0].t_s
+
+    @property
+    def last_s(self) -> float:
+        return self.points[-1].t_s
+
+    @property
+    def score(self) -> float:
+        """Mean confidence over the track."""
+        return sum(point.score for point in self.points) / len(self.points)
+
+    def at(self, t_s: float, tolerance_s: float) -> TrackPoint | None:
+        """The point nearest in time, or None if none lies within the tolerance."""
+        best = min(self.points, key=lambda point: abs(point.t_s - t_s))
+        return best if abs(best.t_s - t_s) <= tolerance_s else None
+
+
+class Observation(Record):
+    """All that one named model saw in one capture.
+
+    Without tracks: it looked and saw nothing. An absent observation: it has not looked.
+    """
+
+    capture_id: str
+    model: Name
+    model_digest: Sha256
+    """Digest of the weights or, for a model without weights, of its source code."""
+    config_digest: Sha256
+    config: dict[str, float | int | str | bool]
+    width_px: int
+    height_px: int
+    duration_s: float
+    frames_seen: int
+    sample_fps: float
+    """Frames a second that the model looked at."""
+    tracks: tuple[Track, ...] = ()

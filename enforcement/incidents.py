@@ -1,0 +1,41 @@
+"""One incident, one undecided lead: whether a finding repeats what a lead already says."""
+
+from datetime import datetime, timedelta
+
+from enforcement.cases import CaseState, Lead
+from enforcement.geometry import Box, intersection
+from enforcement.rules import Rule, RuleKind
+
+_NEARBY = 0.25
+"""Boxes are grown by a quarter of their size on each side before they are compared: the same bag
+seen from another frame rate or by another model version is never outlined exactly alike."""
+
+
+def is_known(
+    rule: Rule, alarm_at: datetime, box: Box, lead: Lead, state: CaseState
+) -> bool:
+    """Whether a lead of the same rule, feed and zone covers this finding.
+
+    Alarms closer in time than the rule's ``same_incident_s`` at overlapping places are one
+    incident. After a rejection, the place stays quiet for ``quiet_after_rejection_s``.
+    """
+    if not _same_place(rule, box, lead.box):
+        return False
+    apart = alarm_at - lead.alarm_at
+    if abs(apart) <= timedelta(seconds=rule.same_incident_s):
+        return True
+    rejected = state in {CaseState.SCREENED_OUT, CaseState.NOT_CONFIRMED}
+    quiet = timedelta(seconds=rule.quiet_after_rejection_s)
+    return rejected and timedelta(0) <= apart <= quiet
+
+
+def reach(rule: Rule) -> timedelta:
+    """How far in time a lead can lie from a finding and still cover it."""
+    return timedelta(seconds=max(rule.same_incident_s, rule.quiet_after_rejection_s))
+
+
+def _same_place(rule: Rule, a: Box, b: Box) -> bool:
+    # People move about in a zone: whoever is inside during one incident belongs to it.
+    if rule.kind is RuleKind.ZONE_INTRUSION:
+        return True
+    return intersection(a.grown(_NEARBY), b.grown(_NEARBY)) > 0

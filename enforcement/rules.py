@@ -1,0 +1,201 @@
+"""Rules: what counts, where, for how long; and the pure check of observations against them."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from enforcement.dumping import LeftBehind, left_behind
+from enforcement.errors import ConfigurationError
+from enforcement.footage import Observation
+from enforcement.geometry import Box, intersection, iou
+from enforcement.model import Name, Record, Score, Utc
+from enforcement.occupancy import (
+    SAME_VEHICLE,
+    StoppedVehicle,
+    ZoneIntrusion,
+    stopped_vehicle,
+    zone_intrusion,
+)
+from enforcement.places import Zone, ZonePurpose
+from enforcement.scene import Incident, Scene, Seconds
+
+_NEARBY = 0.5
+"""Boxes that touch when grown by half their size on each side are at one place."""
+
+
+class RuleKind(StrEnum):
+    LEFT_BEHIND = "left_behind"
+    ZONE_INTRUSION = "zone_intrusion"
+    STOPPED_VEHICLE = "stopped_vehicle"
+
+
+class Wording(Record):
+    """A text in the languages of the user interface."""
+
+    en: str
+    zh: str
+
+
+class Rule(Record):
+    """One version of one rule, as the catalog states it."""
+
+    rule_id: Name
+    version: Annotated[int, Field(ge=1)]
+    kind: RuleKind
+    title: Wording
+    matter: str
+    """The recipient's code or name for this kind of case."""
+    text: Wording
+    legal_basis: Wording
+    purpose: ZonePurpose
+    params: Annotated[LeftBehind | ZoneIntrusion | StoppedVehicle, Field(discriminator="kind")]
+    models: Annotated[tuple[Name, ...], Field(min_length=1)]
+    valid_from: Utc | None = None
+    valid_until: Utc | None = None
+    warn_only: bool = False
+    quiet_after_rejection_s: Seconds = 0.0
+    same_incident_s: Seconds = 60.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parameters_are_of_this_kind(cls, given: Any) -> Any:
+        """Lets the catalog write ``kind`` once and leave out parameters that have defaults."""
+        if isinstance(given, dict) and isinstance(given.get("params", {}), dict):
+            return {**given, "params": {"kind": given.get("kind"), **given.get("params", {})}}
+        return given
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.params.kind != self.kind:
+            raise ValueError(f"parameters of {self.params.kind} in a rule of kind {self.kind}")
+        if self.valid_from and self.valid_until and self.valid_from >= self.valid_until:
+            raise ValueError("valid_until must lie after valid_from")
+        return self
+
+    def is_valid_at(self, moment: Utc) -> bool:
+        """Whether the rule was in force at this moment."""
+        begun = self.valid_from is None or self.valid_from <= moment
+        return begun and (self.valid_until is None or moment < self.valid_until)
+
+
+class Finding(Record):
+    """One rule satisfied in one zone of one capture; times in seconds from its first frame."""
+
+    rule_id: Name
+    rule_version: int
+    zone_id: Name
+    alarm_at_s: float
+    """When the last condition became true."""
+    onset_s: float
+    """When what it is about began."""
+    end_s: float | None
+    """When it ended; None if it had not when the footage did."""
+    box: Box
+    score: Score
+    subjects: dict[Name, tuple[int, ...]]
+    """Track ids by model."""
+    reasons: tuple[str, ...]
+    """Short facts, each of which the rule relied on."""
+
+
+def find(
+    rule: Rule, zones: Iterable[Zone], observations: Iterable[Observation]
+) -> tuple[Finding, ...]:
+    """All incidents of one capture, in the order of their alarms, one finding each.
+
+    ``observations`` are those of one capture, one for each model. Raises ConfigurationError if
+    one of the rule's models has not looked: absence of an observation is no absence of things.
+    """
+    seen = {observation.model: observation for observation in observations}
+    missing = [model for model in rule.models if model not in seen]
+    if missing:
+        raise ConfigurationError(
+            f"rule {rule.rule_id} needs observations by {', '.join(missing)}; it has not looked"
+        )
+    scene = Scene(tuple(seen[model] for model in rule.models))
+    found: list[Finding] = []
+    for zone in zones:
+        if zone.purpose is not rule.purpose:
+            continue
+        match rule.params:
+            case LeftBehind() as params:
+                incidents = left_behind(params, zone, scene)
+            case ZoneIntrusion() as params:
+                incidents = zone_intrusion(params, zone, scene)
+            case StoppedVehicle() as params:
+                incidents = stopped_vehicle(params, zone, scene)
+        found += [_finding(incident, rule, zone) for incident in incidents]
+    return _merged(rule, sorted(found, key=lambda finding: (finding.alarm_at_s, finding.box)))
+
+
+def _finding(incident: Incident, rule: Rule, zone: Zone) -> Finding:
+    ids: dict[str, tuple[int, ...]] = {}
+    for seen in incident.subjects:
+        ids[seen.model] = (*ids.get(seen.model, ()), seen.track.track_id)
+    return Finding(
+        rule_id=rule.rule_id,
+        rule_version=rule.version,
+        zone_id=zone.zone_id,
+        alarm_at_s=round(incident.alarm_at_s, 3),
+        onset_s=round(incident.onset_s, 3),
+        end_s=None if incident.end_s is None else round(incident.end_s, 3),
+        box=incident.box,
+        score=round(min(1.0, max(0.0, incident.score)), 4),
+        subjects=ids,
+        reasons=incident.reasons,
+    )
+
+
+def _merged(rule: Rule, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings in the order of their alarms, those of one incident joined to the first."""
+    incidents: list[Finding] = []
+    for finding in findings:
+        for number, first in enumerate(incidents):
+            if _is_same_incident(rule, first, finding):
+                incidents[number] = _joined(first, finding)
+                break
+        else:
+            incidents.append(finding)
+    return tuple(incidents)
+
+
+def _is_same_incident(rule: Rule, first: Finding, later: Finding) -> bool:
+    """The same zone, near in time, and the same place or the same people.
+
+    In a zone that nobody may enter all who are inside at once are one incident.
+    """
+    if first.zone_id != later.zone_id:
+        return False
+    until_s = later.onset_s if first.end_s is None else first.end_s
+    if later.alarm_at_s - max(first.alarm_at_s, until_s) > rule.same_incident_s:
+        return False
+    shared = any(
+        set(ids) & set(later.subjects.get(model, ())) for model, ids in first.subjects.items()
+    )
+    match rule.kind:
+        case RuleKind.ZONE_INTRUSION:
+            return True
+        case RuleKind.STOPPED_VEHICLE:  # two vans side by side are two incidents
+            return shared or iou(first.box, later.box) > SAME_VEHICLE
+        case RuleKind.LEFT_BEHIND:
+            near = intersection(first.box.grown(_NEARBY), later.box.grown(_NEARBY)) > 0
+            return shared or near
+
+
+def _joined(first: Finding, later: Finding) -> Finding:
+    models = sorted({*first.subjects, *later.subjects})
+    subjects = {
+        model: tuple(sorted({*first.subjects.get(model, ()), *later.subjects.get(model, ())}))
+        for model in models
+    }
+    ends_s = [end_s for end_s in (first.end_s, later.end_s) if end_s is not None]
+    return first.model_copy(
+        update={
+            "end_s": max(ends_s) if len(ends_s) == 2 else None,
+            "onset_s": min(first.onset_s, later.onset_s),
+            "score": max(first.score, later.score),
+            "subjects": subjects,
+        }
+    )
