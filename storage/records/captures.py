@@ -1,0 +1,192 @@
+"""Captures and what became of them: pulls, quarantine, observations, correlations."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from enforcement.footage import Capture, Observation, StoredObject
+from storage.records import schema
+from storage.records.database import insert_once, serialise
+
+
+def object_columns(stored: StoredObject) -> dict[str, Any]:
+    """The columns that name stored bytes."""
+    return stored.model_dump()
+
+
+def object_from(row: Mapping[str, Any]) -> StoredObject:
+    return StoredObject(**{name: row[name] for name in StoredObject.model_fields})
+
+
+def file_capture(connection: sa.Connection, capture: Capture) -> str:
+    """Write the manifest row; returns the id under which these bytes are filed.
+
+    The same bytes of the same feed are filed once: the earlier id is returned then.
+    """
+    serialise(connection, "capture", capture.feed_id, capture.object.sha256)
+    known = capture_of(connection, capture.feed_id, capture.object.sha256)
+    if known is not None:
+        return known
+    row = capture.model_dump(exclude={"object"}) | object_columns(capture.object)
+    connection.execute(schema.captures.insert().values(row))
+    return capture.capture_id
+
+
+def capture_of(connection: sa.Connection, feed_id: str, sha256: str) -> str | None:
+    """The id under which this feed filed these bytes, if it did."""
+    table = schema.captures
+    return connection.scalar(
+        sa.select(table.c.capture_id).where(
+            table.c.feed_id == feed_id, table.c.sha256 == sha256
+        )
+    )
+
+
+def load_capture(connection: sa.Connection, capture_id: str) -> Capture:
+    """Raises KeyError if there is no such capture."""
+    table = schema.captures
+    statement = sa.select(table).where(table.c.capture_id == capture_id)
+    row = connection.execute(statement).mappings().first()
+    if row is None:
+        raise KeyError(capture_id)
+    return _capture(row)
+
+
+def was_pulled(
+    connection: sa.Connection, feed_id: str, name: str, size: int, modified_at: datetime
+) -> bool:
+    """Whether a dropped file of this name, size and time was filed already."""
+    table = schema.pulls
+    return (
+        connection.scalar(
+            sa.select(table.c.capture_id).where(
+                table.c.feed_id == feed_id,
+                table.c.source_name == name,
+                table.c.size == size,
+                table.c.modified_at == modified_at,
+            )
+        )
+        is not None
+    )
+
+
+def note_pull(
+    connection: sa.Connection,
+    feed_id: str,
+    name: str,
+    size: int,
+    modified_at: datetime,
+    capture_id: str,
+) -> None:
+    """Remember that a dropped file was filed."""
+    insert_once(
+        connection,
+        schema.pulls,
+        {
+            "feed_id": feed_id,
+            "source_name": name,
+            "size": size,
+            "modified_at": modified_at,
+            "capture_id": capture_id,
+        },
+    )
+
+
+def quarantine(connection: sa.Connection, capture_id: str, reason: str, now: datetime) -> None:
+    """Set a capture aside: its bytes stay, nobody can decode them."""
+    row = {"capture_id": capture_id, "reason": reason, "at": now}
+    insert_once(connection, schema.quarantine, row)
+
+
+def quarantined(connection: sa.Connection) -> list[dict[str, Any]]:
+    """Captures set aside, newest first: capture_id, feed_id, source_name, reason, at."""
+    q, c = schema.quarantine, schema.captures
+    rows = connection.execute(
+        sa.select(q.c.capture_id, c.c.feed_id, c.c.source_name, q.c.reason, q.c.at)
+        .join(c)
+        .order_by(q.c.at.desc())
+    )
+    return [dict(row) for row in rows.mappings()]
+
+
+def note_observation(
+    connection: sa.Connection, observation: Observation, stored: StoredObject, now: datetime
+) -> None:
+    """Record what a model saw; the document itself lies in the store."""
+    row = {
+        "capture_id": observation.capture_id,
+        "model": observation.model,
+        "model_digest": observation.model_digest,
+        "config_digest": observation.config_digest,
+        "tracks": len(observation.tracks),
+        "observed_at": now,
+    }
+    insert_once(connection, schema.observations, row | object_columns(stored))
+
+
+def observation_objects(
+    connection: sa.Connection, capture_id: str
+) -> dict[tuple[str, str, str], StoredObject]:
+    """Stored observations of a capture by (model, model digest, configuration digest)."""
+    table = schema.observations
+    rows = connection.execute(
+        sa.select(table).where(table.c.capture_id == capture_id).order_by(table.c.observed_at)
+    ).mappings()
+    return {
+        (row["model"], row["model_digest"], row["config_digest"]): object_from(row)
+        for row in rows
+    }
+
+
+def note_correlation(
+    connection: sa.Connection, capture_id: str, rules_digest: str, findings: int, now: datetime
+) -> None:
+    """Record that a capture's observations were held against a set of rules."""
+    row = {
+        "capture_id": capture_id,
+        "rules_digest": rules_digest,
+        "findings": findings,
+        "at": now,
+    }
+    insert_once(connection, schema.correlations, row)
+
+
+def due_captures(connection: sa.Connection, limit: int) -> list[str]:
+    """Captures whose way to the queue is not finished, oldest first.
+
+    Unfinished: never held against rules, or a lead of theirs is not sealed yet.
+    """
+    c, l = schema.captures, schema.leads  # noqa: E741
+    correlated = sa.exists().where(schema.correlations.c.capture_id == c.c.capture_id)
+    set_aside = sa.exists().where(schema.quarantine.c.capture_id == c.c.capture_id)
+    unsealed = sa.exists().where(
+        l.c.capture_id == c.c.capture_id,
+        ~sa.exists().where(schema.cases.c.lead_id == l.c.lead_id),
+    )
+    return list(
+        connection.scalars(
+            sa.select(c.c.capture_id)
+            .where(~set_aside, sa.or_(~correlated, unsealed))
+            .order_by(c.c.received_at)
+            .limit(limit)
+        )
+    )
+
+
+def quarantine_reason(connection: sa.Connection, capture_id: str) -> str | None:
+    """Why a capture was set aside, or None if it was not."""
+    table = schema.quarantine
+    return connection.scalar(sa.select(table.c.reason).where(table.c.capture_id == capture_id))
+
+
+def all_captures(connection: sa.Connection) -> list[Capture]:
+    """Every capture ever filed, oldest first."""
+    rows = connection.execute(sa.select(schema.captures).order_by(schema.captures.c.received_at))
+    return [_capture(row) for row in rows.mappings()]
+
+
+def _capture(row: Mapping[str, Any]) -> Capture:
+    fields = {name: row[name] for name in Capture.model_fields if name != "object"}
+    return Capture(object=object_from(row), **fields)

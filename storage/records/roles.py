@@ -1,0 +1,54 @@
+"""PostgreSQL's privileges: the pipeline cannot confirm, the review application cannot dispatch.
+
+SQLite knows no roles: there, the triggers alone hold the gate.
+"""
+
+import sqlalchemy as sa
+
+from storage.records.schema import metadata
+
+PIPELINE = "sightline_pipeline"
+REVIEW = "sightline_review"
+
+_INSERTS = {
+    PIPELINE: (
+        "captures", "pulls", "quarantine", "observations", "correlations", "leads", "case_facts",
+        "cases", "events", "outbox", "deliveries", "denials",
+    ),
+    REVIEW: (
+        "case_facts", "events", "confirmations", "recusals", "evidence_views", "denials",
+        "sessions", "login_attempts",
+    ),
+}  # fmt: skip
+_UPDATES = {PIPELINE: ("cases",), REVIEW: ("cases",)}
+_DELETES = {PIPELINE: (), REVIEW: ("sessions",)}
+
+
+def ensure_roles(connection: sa.Connection) -> None:
+    """Create the two group roles if missing; log-in roles are made members of one of them."""
+    for role in (PIPELINE, REVIEW):
+        connection.exec_driver_sql(
+            f"DO $$ BEGIN CREATE ROLE {role} NOLOGIN;"
+            " EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+        )
+
+
+def grant(connection: sa.Connection) -> None:
+    """Give both roles exactly what they need. Passwords stay hidden from the pipeline."""
+    tables = [table.name for table in metadata.sorted_tables]
+    for role in (PIPELINE, REVIEW):
+        connection.exec_driver_sql(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}")
+        connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA public TO {role}")
+        readable = [
+            name
+            for name in tables
+            if role is REVIEW or name not in {"accounts", "sessions", "login_attempts"}
+        ]
+        connection.exec_driver_sql(f"GRANT SELECT ON {', '.join(readable)} TO {role}")
+        for privilege, names in (
+            ("INSERT", _INSERTS[role]),
+            ("UPDATE", _UPDATES[role]),
+            ("DELETE", _DELETES[role]),
+        ):
+            if names:
+                connection.exec_driver_sql(f"GRANT {privilege} ON {', '.join(names)} TO {role}")

@@ -1,0 +1,317 @@
+"""The tables. Everything but ``cases``, ``sessions`` and ``accounts`` is insert-only.
+
+The rules that the database itself enforces (insert-only, allowed transitions, confirmations
+before dispatch) are triggers: see ``storage/migrations/gate_v1.py``.
+"""
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+_SQLITE_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware UTC moment: TIMESTAMPTZ in PostgreSQL, sortable ISO text in SQLite."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[object]:
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(sa.String(27))
+        return dialect.type_descriptor(postgresql.TIMESTAMP(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> object:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a moment needs a time zone")
+        value = value.astimezone(UTC)
+        return value.strftime(_SQLITE_FORMAT) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: object, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if isinstance(value, datetime):
+            return value.astimezone(UTC)
+        return datetime.strptime(str(value), _SQLITE_FORMAT).replace(tzinfo=UTC)
+
+
+Document = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+def _stored_object() -> list[sa.Column[object]]:
+    """The columns that name stored bytes; the same in every table that points to some."""
+    return [
+        sa.Column("bucket", sa.Text, nullable=False),
+        sa.Column("key", sa.Text, nullable=False),
+        sa.Column("version_id", sa.Text, nullable=False),
+        sa.Column("sha256", sa.String(64), nullable=False),
+        sa.Column("size", sa.BigInteger, nullable=False),
+        sa.Column("media_type", sa.Text, nullable=False),
+    ]
+
+
+captures = sa.Table(
+    "captures",
+    metadata,
+    sa.Column("capture_id", sa.Text, primary_key=True),
+    sa.Column("feed_id", sa.Text, nullable=False),
+    *_stored_object(),
+    sa.Column("captured_at", Moment, nullable=False),
+    sa.Column("received_at", Moment, nullable=False, index=True),
+    sa.Column("clock_offset_s", sa.Float, nullable=False),
+    sa.Column("source_name", sa.Text, nullable=False),
+    # A camera never sends the same bytes twice: a second copy is a replay.
+    sa.UniqueConstraint("feed_id", "sha256"),
+)
+
+pulls = sa.Table(
+    "pulls",
+    metadata,
+    sa.Column("feed_id", sa.Text, primary_key=True),
+    sa.Column("source_name", sa.Text, primary_key=True),
+    sa.Column("size", sa.BigInteger, primary_key=True),
+    sa.Column("modified_at", Moment, primary_key=True),
+    sa.Column("capture_id", sa.ForeignKey("captures.capture_id"), nullable=False),
+    comment="Dropped files that were filed already, so that a sweep need not hash them again.",
+)
+
+quarantine = sa.Table(
+    "quarantine",
+    metadata,
+    sa.Column("capture_id", sa.ForeignKey("captures.capture_id"), primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("at", Moment, nullable=False),
+)
+
+observations = sa.Table(
+    "observations",
+    metadata,
+    sa.Column("capture_id", sa.ForeignKey("captures.capture_id"), primary_key=True),
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("model_digest", sa.String(64), primary_key=True),
+    sa.Column("config_digest", sa.String(64), primary_key=True),
+    *_stored_object(),
+    sa.Column("tracks", sa.Integer, nullable=False),
+    sa.Column("observed_at", Moment, nullable=False),
+)
+
+correlations = sa.Table(
+    "correlations",
+    metadata,
+    sa.Column("capture_id", sa.ForeignKey("captures.capture_id"), primary_key=True),
+    sa.Column("rules_digest", sa.String(64), primary_key=True),
+    sa.Column("findings", sa.Integer, nullable=False),
+    sa.Column("at", Moment, nullable=False),
+    comment="Captures whose observations were held against the rules.",
+)
+
+leads = sa.Table(
+    "leads",
+    metadata,
+    sa.Column("lead_id", sa.Text, primary_key=True),
+    sa.Column("rule_id", sa.Text, nullable=False),
+    sa.Column("rule_version", sa.Integer, nullable=False),
+    sa.Column("rule_digest", sa.String(64), nullable=False),
+    sa.Column("feed_id", sa.Text, nullable=False),
+    sa.Column("site_id", sa.Text, nullable=False),
+    sa.Column("zone_id", sa.Text, nullable=False),
+    sa.Column("capture_id", sa.ForeignKey("captures.capture_id"), nullable=False, index=True),
+    sa.Column("alarm_at", Moment, nullable=False),
+    sa.Column("alarm_at_s", sa.Float, nullable=False),
+    sa.Column("onset_s", sa.Float, nullable=False),
+    sa.Column("end_s", sa.Float),
+    sa.Column("score", sa.Float, nullable=False),
+    sa.Column("box", Document, nullable=False),
+    sa.Column("reasons", Document, nullable=False),
+    sa.Column("seeded", sa.Boolean, nullable=False),
+    sa.Column("raised_at", Moment, nullable=False),
+    sa.Index("ix_leads_incident", "rule_id", "feed_id", "zone_id", "alarm_at"),
+)
+
+case_facts = sa.Table(
+    "case_facts",
+    metadata,
+    sa.Column("lead_id", sa.ForeignKey("leads.lead_id"), primary_key=True),
+    sa.Column("revision", sa.Integer, primary_key=True),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Column("confirmations_required", sa.Integer, nullable=False),
+    sa.Column("device_status", sa.Text, nullable=False),
+    sa.Column("seeded", sa.Boolean, nullable=False),
+    sa.Column("at", Moment, nullable=False),
+    sa.UniqueConstraint("lead_id", "digest"),
+    sa.CheckConstraint("confirmations_required >= 1", name="someone_confirms"),
+)
+
+cases = sa.Table(
+    "cases",
+    metadata,
+    sa.Column("lead_id", sa.ForeignKey("leads.lead_id"), primary_key=True),
+    sa.Column("state", sa.Text, nullable=False, index=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("claimed_by", sa.Text),
+    sa.Column("lease_until", Moment),
+    sa.Column("triaged_by", sa.Text),
+    sa.Column("facts_revision", sa.Integer, nullable=False),
+    sa.Column("evidence_digest", sa.String(64), nullable=False),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("lead_id", sa.ForeignKey("leads.lead_id"), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("actor_role", sa.Text, nullable=False),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("from_state", sa.Text, nullable=False),
+    sa.Column("to_state", sa.Text, nullable=False),
+    sa.Column("detail", Document, nullable=False),
+)
+
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    sa.Column("account_id", sa.Text, primary_key=True),
+    sa.Column("username", sa.Text, nullable=False),
+    sa.Column("username_key", sa.Text, nullable=False, unique=True),
+    sa.Column("person_id", sa.Text, nullable=False),
+    sa.Column("display_name", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("active", sa.Boolean, nullable=False),
+    sa.Column("certificate_no", sa.Text),
+    sa.Column("certificate_valid_from", Moment),
+    sa.Column("certificate_valid_until", Moment),
+    sa.Column("password_hash", sa.Text, nullable=False),
+)
+
+confirmations = sa.Table(
+    "confirmations",
+    metadata,
+    sa.Column("confirmation_id", sa.Text, primary_key=True),
+    sa.Column("lead_id", sa.ForeignKey("leads.lead_id"), nullable=False),
+    sa.Column("evidence_digest", sa.String(64), nullable=False),
+    sa.Column("account_id", sa.ForeignKey("accounts.account_id"), nullable=False),
+    sa.Column("person_id", sa.Text, nullable=False),
+    sa.Column("certificate_no", sa.Text, nullable=False),
+    sa.Column("certificate_valid_from", Moment, nullable=False),
+    sa.Column("certificate_valid_until", Moment, nullable=False),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("attestations", Document, nullable=False),
+    sa.Column("attested", sa.Boolean, nullable=False),
+    sa.Column("decided_at", Moment, nullable=False),
+    sa.UniqueConstraint("lead_id", "evidence_digest", "person_id"),
+)
+
+recusals = sa.Table(
+    "recusals",
+    metadata,
+    sa.Column("lead_id", sa.ForeignKey("leads.lead_id"), primary_key=True),
+    sa.Column("person_id", sa.Text, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("at", Moment, nullable=False),
+)
+
+evidence_views = sa.Table(
+    "evidence_views",
+    metadata,
+    sa.Column("view_id", sa.Text, primary_key=True),
+    sa.Column("lead_id", sa.ForeignKey("leads.lead_id"), nullable=False, index=True),
+    sa.Column("item_id", sa.Text, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("account_id", sa.Text, nullable=False),
+    sa.Column("at", Moment, nullable=False),
+)
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("event_id", sa.Text, primary_key=True),
+    sa.Column("lead_id", sa.ForeignKey("leads.lead_id"), nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("recipient_id", sa.Text, nullable=False),
+    sa.Column("evidence_digest", sa.String(64), nullable=False),
+    sa.Column("payload", sa.Text, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.UniqueConstraint("lead_id", "kind", "recipient_id"),
+    sa.CheckConstraint("kind IN ('dispatch', 'recall')", name="kind_known"),
+)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("event_id", sa.ForeignKey("outbox.event_id"), primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("delivered", sa.Boolean, nullable=False),
+    sa.Column("answer", sa.Text, nullable=False),
+    comment="Attempts to hand an event over; the delivered one is the receipt.",
+)
+
+denials = sa.Table(
+    "denials",
+    metadata,
+    sa.Column("denial_id", sa.Text, primary_key=True),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("lead_id", sa.Text),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("token_sha256", sa.String(64), primary_key=True),
+    sa.Column("account_id", sa.ForeignKey("accounts.account_id"), nullable=False),
+    sa.Column("csrf_token", sa.Text, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("expires_at", Moment, nullable=False),
+)
+
+login_attempts = sa.Table(
+    "login_attempts",
+    metadata,
+    sa.Column("attempt_id", sa.Text, primary_key=True),
+    sa.Column("username_key", sa.Text, nullable=False),
+    sa.Column("address", sa.Text, nullable=False),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("succeeded", sa.Boolean, nullable=False),
+    sa.Index("ix_login_attempts_username_key_at", "username_key", "at"),
+)
+
+INSERT_ONLY = (
+    captures,
+    pulls,
+    quarantine,
+    observations,
+    correlations,
+    leads,
+    case_facts,
+    events,
+    confirmations,
+    recusals,
+    evidence_views,
+    outbox,
+    deliveries,
+    denials,
+    login_attempts,
+)

