@@ -1,0 +1,1 @@
+"""Footage as such: frames with true times, clips, pictures with boxes, the rendered demo scenes."""
