@@ -57,9 +57,7 @@ TRANSITIONS: dict[CaseState, frozenset[CaseState]] = {
             CaseState.CANDIDATE,
         }
     ),
-    CaseState.CONFIRMED: frozenset(
-        {CaseState.DISPATCHED, CaseState.CANDIDATE, CaseState.RECALLED}
-    ),
+    CaseState.CONFIRMED: frozenset({CaseState.DISPATCHED, CaseState.CANDIDATE, CaseState.RECALLED}),
     CaseState.NOT_CONFIRMED: frozenset(),
     CaseState.DISPATCHED: frozenset({CaseState.ACKNOWLEDGED, CaseState.RECALLED}),
     CaseState.ACKNOWLEDGED: frozenset({CaseState.RECALLED}),
@@ -179,7 +177,7 @@ class CaseEvent(Record):
     at: Utc
     from_state: CaseState
     to_state: CaseState
-    detail: dict[str, str | int | float | bool | None] = {}
+    detail: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
 
 
 class ConfirmedCase(Record):

@@ -10,7 +10,6 @@ from enforcement.footage import StoredObject
 from enforcement.geometry import Box
 from enforcement.model import Name, Record, Sha256, Utc
 
-
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -79,7 +79,7 @@ class Track(Record):
     track_id: Annotated[int, Field(ge=0)]
     label: Label
     points: Annotated[tuple[TrackPoint, ...], Field(min_length=1)]
-    traits: dict[str, float] = {}
+    traits: dict[str, float] = Field(default_factory=dict)
 
     @property
     def first_s(self) -> float:

@@ -11,9 +11,7 @@ _NEARBY = 0.25
 seen from another frame rate or by another model version is never outlined exactly alike."""
 
 
-def is_known(
-    rule: Rule, alarm_at: datetime, box: Box, lead: Lead, state: CaseState
-) -> bool:
+def is_known(rule: Rule, alarm_at: datetime, box: Box, lead: Lead, state: CaseState) -> bool:
     """Whether a lead of the same rule, feed and zone covers this finding.
 
     Alarms closer in time than the rule's ``same_incident_s`` at overlapping places are one

@@ -3,8 +3,8 @@
 ::
 
     lead ─claim─▶ in_triage ─triage─▶ screened_out
-                                  └─▶ candidate ─confirm─▶ first_confirmed ─confirm─▶ confirmed
-                                          │                       └─reject─▶ disputed ─▶ (third person)
+                               └────▶ candidate ─confirm─▶ first_confirmed ─confirm─▶ confirmed
+                                          │                     └─reject─▶ disputed ─▶ a third
                                           └─reject─▶ not_confirmed
     confirmed ─dispatch─▶ dispatched ─acknowledge─▶ acknowledged;   recall from the last three
 
@@ -81,9 +81,7 @@ def claim(case: Case, account: Account, now: Utc) -> Step:
 def release(case: Case, account: Account, now: Utc) -> Step:
     """Give a claimed lead back to the queue."""
     _require_lease(case, account, now)
-    return _step(
-        case, CaseState.LEAD, "released", account, now, claimed_by=None, lease_until=None
-    )
+    return _step(case, CaseState.LEAD, "released", account, now, claimed_by=None, lease_until=None)
 
 
 def triage(
@@ -149,12 +147,8 @@ def _may_confirm(case: Case, account: Account, recused: bool, now: Utc) -> None:
         raise StaleVersion("this case does not wait for a confirmation")
 
 
-def _after_verdict(
-    case: Case, facts: CaseFacts, verdicts: Sequence[Confirmation]
-) -> CaseState:
-    yes = {
-        c.person_id for c in verdicts if c.counts_for(case.evidence_digest, case.triaged_by)
-    }
+def _after_verdict(case: Case, facts: CaseFacts, verdicts: Sequence[Confirmation]) -> CaseState:
+    yes = {c.person_id for c in verdicts if c.counts_for(case.evidence_digest, case.triaged_by)}
     rejections = sum(c.verdict is ConfirmVerdict.REJECT for c in verdicts)
     if verdicts[-1].verdict is ConfirmVerdict.REJECT:
         # A lone no ends the case; a no after a yes is a dispute that a third person settles.
@@ -213,9 +207,7 @@ def _step(
     detail: dict[str, str | int | float | bool | None] | None = None,
     **changes: object,
 ) -> Step:
-    return _moved(
-        case, state, kind, account.account_id, account.role, now, detail or {}, **changes
-    )
+    return _moved(case, state, kind, account.account_id, account.role, now, detail or {}, **changes)
 
 
 def _moved(

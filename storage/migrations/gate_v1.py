@@ -24,7 +24,8 @@ _VALID_CONFIRMATIONS = """(SELECT count(DISTINCT c.person_id) FROM confirmations
       JOIN cases k ON k.lead_id = c.lead_id
       WHERE c.lead_id = {lead} AND c.evidence_digest = {digest} AND c.verdict = 'confirm'
         AND c.attested AND k.triaged_by IS NOT NULL AND c.person_id <> k.triaged_by
-        AND c.certificate_valid_from <= c.decided_at AND c.decided_at < c.certificate_valid_until)"""
+        AND c.certificate_valid_from <= c.decided_at
+        AND c.decided_at < c.certificate_valid_until)"""
 
 _REQUIRED = """(SELECT f.confirmations_required FROM case_facts f
       WHERE f.lead_id = {lead} ORDER BY f.revision DESC LIMIT 1)"""
@@ -167,7 +168,7 @@ def sqlite_ddl() -> list[str]:
             f"CREATE TRIGGER {table.name}_no_delete BEFORE DELETE ON {table.name} BEGIN"
             f" SELECT RAISE(ABORT, 'gate: {table.name} is insert-only'); END",
             # INSERT OR REPLACE deletes without firing the delete trigger.
-            f"CREATE TRIGGER {table.name}_no_replace BEFORE INSERT ON {table.name}"
+            f"CREATE TRIGGER {table.name}_no_replace BEFORE INSERT ON {table.name}"  # noqa: S608
             f" WHEN EXISTS (SELECT 1 FROM {table.name} t WHERE {same_row}) BEGIN"
             f" SELECT RAISE(ABORT, 'gate: {table.name} already holds this row'); END",
         ]
@@ -244,4 +245,3 @@ def _unique_keys(table: sa.Table) -> list[list[str]]:
         if isinstance(constraint, sa.UniqueConstraint)
     ]
     return keys
-

@@ -1,6 +1,5 @@
 """Captures and what became of them: pulls, quarantine, observations, correlations."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +15,7 @@ def object_columns(stored: StoredObject) -> dict[str, Any]:
     return stored.model_dump()
 
 
-def object_from(row: Mapping[str, Any]) -> StoredObject:
+def object_from(row: sa.RowMapping) -> StoredObject:
     return StoredObject(**{name: row[name] for name in StoredObject.model_fields})
 
 
@@ -38,9 +37,7 @@ def capture_of(connection: sa.Connection, feed_id: str, sha256: str) -> str | No
     """The id under which this feed filed these bytes, if it did."""
     table = schema.captures
     return connection.scalar(
-        sa.select(table.c.capture_id).where(
-            table.c.feed_id == feed_id, table.c.sha256 == sha256
-        )
+        sa.select(table.c.capture_id).where(table.c.feed_id == feed_id, table.c.sha256 == sha256)
     )
 
 
@@ -135,8 +132,7 @@ def observation_objects(
         sa.select(table).where(table.c.capture_id == capture_id).order_by(table.c.observed_at)
     ).mappings()
     return {
-        (row["model"], row["model_digest"], row["config_digest"]): object_from(row)
-        for row in rows
+        (row["model"], row["model_digest"], row["config_digest"]): object_from(row) for row in rows
     }
 
 
@@ -187,6 +183,6 @@ def all_captures(connection: sa.Connection) -> list[Capture]:
     return [_capture(row) for row in rows.mappings()]
 
 
-def _capture(row: Mapping[str, Any]) -> Capture:
+def _capture(row: sa.RowMapping) -> Capture:
     fields = {name: row[name] for name in Capture.model_fields if name != "object"}
     return Capture(object=object_from(row), **fields)

@@ -1,7 +1,7 @@
 """Leads, cases, facts, events and confirmations: reading them, and moving a case one step."""
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -237,9 +237,7 @@ def is_recused(connection: sa.Connection, lead_id: str, person_id: str) -> bool:
     table = schema.recusals
     return (
         connection.execute(
-            sa.select(table.c.at).where(
-                table.c.lead_id == lead_id, table.c.person_id == person_id
-            )
+            sa.select(table.c.at).where(table.c.lead_id == lead_id, table.c.person_id == person_id)
         ).first()
         is not None
     )
@@ -348,6 +346,6 @@ def _write_event(connection: sa.Connection, event: CaseEvent) -> None:
     connection.execute(schema.events.insert().values(event.model_dump()))
 
 
-def _lead(row: Mapping[str, Any]) -> Lead:
+def _lead(row: sa.RowMapping) -> Lead:
     fields = {n: row[n] for n in Lead.model_fields if n not in {"box", "reasons"}}
     return Lead(box=Box(*row["box"]), reasons=tuple(row["reasons"]), **fields)

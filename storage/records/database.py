@@ -44,7 +44,9 @@ class Database:
                 raise GateRefusal(f"the database refuses: {error.orig}") from error
             raise
         except (sa.exc.OperationalError, sa.exc.TimeoutError) as error:
-            raise StoreUnavailable(f"the records database does not answer: {_cause(error)}") from error
+            raise StoreUnavailable(
+                f"the records database does not answer: {_cause(error)}"
+            ) from error
 
     def migrate(self) -> None:
         """Bring the schema up to date. Needs the owner's rights in PostgreSQL."""
@@ -55,7 +57,9 @@ class Database:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except sa.exc.OperationalError as error:
-            raise StoreUnavailable(f"the records database does not answer: {_cause(error)}") from error
+            raise StoreUnavailable(
+                f"the records database does not answer: {_cause(error)}"
+            ) from error
 
     def close(self) -> None:
         self.engine.dispose()

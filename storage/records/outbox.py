@@ -31,9 +31,7 @@ class Outgoing(NamedTuple):
     last_attempt_at: datetime | None
 
 
-RETRY_DELAYS = tuple(
-    timedelta(seconds=s) for s in (0, 5, 30, 120, 600, 3600, 4 * 3600, 12 * 3600)
-)
+RETRY_DELAYS = tuple(timedelta(seconds=s) for s in (0, 5, 30, 120, 600, 3600, 4 * 3600, 12 * 3600))
 """Wait before each attempt, then the last one for ever: an event is never dropped."""
 
 
