@@ -1,0 +1,384 @@
+"""The ``sightline`` command. Each verb runs without Airflow; ``sightline up`` starts everything."""
+
+import json
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from enforcement.cases import CaseState
+from enforcement.errors import ConfigurationError, SightlineError
+from enforcement.people import Account, Role
+from settings.environment import Settings
+from storage.records.database import Database
+
+if TYPE_CHECKING:
+    from pipelines.ingest import Ingested
+
+app = typer.Typer(
+    name="sightline",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Non-site enforcement: feeds in, evidence-backed cases out, once people have confirmed"
+    " them.\n\nStart with `sightline up --demo`, or look at one file with `sightline ingest FILE`.",
+)
+queue_app = typer.Typer(no_args_is_help=True, help="Look at the review queue.")
+models_app = typer.Typer(no_args_is_help=True, help="Fetch and list the detection models.")
+demo_app = typer.Typer(no_args_is_help=True, help="Rendered demo footage with exact truth.")
+catalog_app = typer.Typer(no_args_is_help=True, help="Check and preview what is watched.")
+accounts_app = typer.Typer(no_args_is_help=True, help="Who may sign in to the review application.")
+evidence_app = typer.Typer(no_args_is_help=True, help="Check stored evidence.")
+for name, group in (
+    ("queue", queue_app),
+    ("models", models_app),
+    ("demo", demo_app),
+    ("catalog", catalog_app),
+    ("accounts", accounts_app),
+    ("evidence", evidence_app),
+):
+    app.add_typer(group, name=name)
+
+err = Console(stderr=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def main() -> None:
+    """Run the command; what goes wrong on purpose becomes one clear line and exit code 1."""
+    try:
+        app()
+    except SightlineError as error:
+        err.print(f"[bold red]sightline:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+@app.command()
+def init() -> None:
+    """Make the home folder ready: catalog, database schema, buckets. Safe to run again."""
+    from pipelines.wiring import prepare, store_running, wire
+
+    with store_running(wire()):
+        prepare(wire())
+    typer.echo(f"ready: {wire().settings.home}")
+
+
+@app.command()
+def up(
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Add five rendered cameras, accounts and a receiver.")
+    ] = False,
+) -> None:
+    """Start the whole system on this machine; Ctrl-C stops it.
+
+    Prints a line that begins with READY when everything answers. All state lies under
+    SIGHTLINE_HOME; ports are SIGHTLINE_REVIEW_PORT, SIGHTLINE_AIRFLOW_PORT, SIGHTLINE_S3_PORT and
+    SIGHTLINE_RECEIVER_PORT. A start after a crash goes on where it ended.
+    """
+    from pipelines import demo as demo_system
+    from pipelines.supervise import run
+    from pipelines.wiring import Wiring, prepare
+
+    wiring = Wiring(Settings.load())
+
+    def make_ready() -> list[str]:
+        prepare(wiring)
+        return demo_system.accounts(wiring) if demo else []
+
+    if demo:
+        demo_system.write_catalog(wiring.settings)
+    peers = demo_system.peers() if demo else []
+    raise typer.Exit(run(wiring.settings, echo=typer.echo, prepare=make_ready, peers=peers))
+
+
+@app.command()
+def ingest(
+    files: Annotated[list[Path], typer.Argument(help="Video files.", exists=True, dir_okay=False)],
+    feed: Annotated[str, typer.Option(help="Feed of the catalog whose zones apply.")] = "inbox",
+    as_json: AsJson = False,
+) -> None:
+    """Take video files through the whole way: file, observe, correlate, seal.
+
+    The feed `inbox` has the whole frame as a no-dumping zone. Running it again changes nothing.
+    """
+    from pipelines import ingest as steps
+    from pipelines.wiring import prepare, store_running, wire
+
+    wiring = wire()
+    with store_running(wiring), Progress(console=err, transient=True) as progress:
+        prepare(wiring)
+        results = []
+        for path in files:
+            task = progress.add_task(path.name, total=1.0)
+
+            def report(model: str, share: float, task: int = task, name: str = path.name) -> None:
+                progress.update(task, completed=share, description=f"{name} · {model}")  # type: ignore[arg-type]
+
+            results.append(steps.ingest_file(wiring, path, feed, report))
+    if as_json:
+        typer.echo(json.dumps({"captures": [r.as_json() for r in results]}, indent=1))
+        return
+    for result in results:
+        typer.echo(_ingest_line(result))
+
+
+def _ingest_line(result: "Ingested") -> str:
+    if result.quarantined:
+        return f"{result.file}: set aside, {result.quarantined}"
+    found = ", ".join(f"{lead.rule_id} at {lead.alarm_at_s:.1f} s" for lead in result.leads)
+    return f"{result.file}: {found or 'no leads'}"
+
+
+@queue_app.command("list")
+def queue_list(
+    as_json: AsJson = False,
+    state: Annotated[list[str] | None, typer.Option(help="Only these states.")] = None,
+) -> None:
+    """List leads and cases, oldest alarm first."""
+    from pipelines.wiring import wire
+    from storage.records import casebook
+
+    try:
+        states = [CaseState(name) for name in state] if state else None
+    except ValueError as error:
+        raise ConfigurationError(f"{error}; states are {', '.join(CaseState)}") from error
+    with _records(wire().settings), wire().database.transaction() as connection:
+        entries = casebook.queue(connection, states, limit=10_000)
+    if as_json:
+        leads = [
+            {
+                "lead_id": lead.lead_id,
+                "rule_id": lead.rule_id,
+                "feed_id": lead.feed_id,
+                "state": case.state,
+                "alarm_at_s": round(lead.alarm_at_s, 3),
+                "onset_s": round(lead.onset_s, 3),
+                "alarm_at": lead.alarm_at.isoformat(),
+                "box": [round(x, 4) for x in lead.box],
+                "capture_id": lead.capture_id,
+                "evidence_digest": case.evidence_digest,
+            }
+            for lead, case in entries
+        ]
+        typer.echo(json.dumps({"leads": leads}, indent=1))
+        return
+    table = Table("alarm (UTC)", "rule", "feed", "state", "lead")
+    for lead, case in entries:
+        table.add_row(
+            f"{lead.alarm_at:%Y-%m-%d %H:%M:%S}", lead.rule_id, lead.feed_id, case.state,
+            lead.lead_id,
+        )  # fmt: skip
+    Console().print(table if entries else "The queue is empty: `sightline ingest FILE` fills it.")
+
+
+@app.command()
+def dispatch(as_json: AsJson = False) -> None:
+    """Send confirmed cases to their recipients, and recalls of recalled ones.
+
+    Sends nothing that lacks its confirmations. What a recipient did not acknowledge stays in the
+    outbox and is tried again, with the same event id, when its time has come.
+    """
+    from pipelines import dispatch as steps
+    from pipelines.wiring import store_running, wire
+
+    with _records(wire().settings), store_running(wire()):
+        dispatched = steps.dispatch_confirmed()
+        handed_over = steps.deliver_due()
+    if as_json:
+        typer.echo(json.dumps({"dispatched": dispatched, **handed_over}))
+        return
+    typer.echo(
+        f"dispatched {len(dispatched)}, delivered {handed_over['delivered']}"
+        f" events, {handed_over['failed']} not taken"
+    )
+
+
+@models_app.command("pull")
+def models_pull(
+    names: Annotated[list[str] | None, typer.Argument(help="Default: all.")] = None,
+) -> None:
+    """Fetch models from their published packages, check their digests, convert them once."""
+    from detectors import models
+
+    folder = Settings.load().models
+    for name in names or sorted(models.catalog()):
+        models.pull(name, folder, lambda text: err.print(text, highlight=False))
+        typer.echo(f"{name}: ready in {folder}")
+
+
+@models_app.command("list")
+def models_list(as_json: AsJson = False) -> None:
+    """Show the catalog's models and which are installed."""
+    from detectors import models
+
+    statuses = models.list_models(Settings.load().models)
+    if as_json:
+        models_json = [
+            {"model": s.entry.name, "state": s.state, "digest": s.digest} for s in statuses
+        ]
+        typer.echo(json.dumps({"models": models_json}, indent=1))
+        return
+    table = Table("model", "from", "licence", "state")
+    for status in statuses:
+        entry = status.entry
+        table.add_row(
+            entry.name, f"{entry.package} {entry.version}", entry.licence,
+            status.state + (f" {status.digest[:12]}" if status.digest else ""),
+        )  # fmt: skip
+    Console().print(table)
+
+
+@demo_app.command("render")
+def demo_render(
+    folder: Annotated[Path, typer.Argument(help="Where to put scenes and their truth.")],
+    scenes: Annotated[list[str] | None, typer.Option("--scene", help="Default: all.")] = None,
+) -> None:
+    """Render the demo scenes as video files, each with its exact truth as JSON beside it."""
+    from media.scenes import SCENES, render
+
+    unknown = set(scenes or ()) - set(SCENES)
+    if unknown:
+        raise ConfigurationError(f"no scene {', '.join(unknown)}; there are {', '.join(SCENES)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for scene in scenes or SCENES:
+        target = folder / f"{scene}.mp4"
+        truth = render(scene, target)
+        target.with_suffix(".json").write_text(truth.model_dump_json(indent=1), "utf-8")
+        typer.echo(target)
+
+
+@catalog_app.command("check")
+def catalog_check() -> None:
+    """Read the catalog and say what it holds, or where it is wrong."""
+    from settings.catalog import load_catalog
+
+    settings = Settings.load()
+    catalog = load_catalog(settings.catalog_folder)
+    for feed in catalog.feeds:
+        zones = ", ".join(f"{z.zone_id} ({z.purpose})" for z in feed.zones) or "no zones"
+        typer.echo(f"feed {feed.feed_id}: {feed.source.kind}, {zones}")
+    for rule in catalog.current_rules:
+        typer.echo(f"rule {rule.rule_id} version {rule.version}: {rule.title.en}")
+    typer.echo(f"{settings.catalog_folder} is in order")
+
+
+@catalog_app.command("preview")
+def catalog_preview(
+    feed_id: str,
+    picture: Annotated[Path, typer.Option("--out", help="JPEG to write.")],
+    footage: Annotated[
+        Path | None, typer.Option(help="Footage to draw on; default: the feed's newest file.")
+    ] = None,
+) -> None:
+    """Draw a feed's zones into a picture of its view, to see whether they lie right."""
+    from pipelines.ingest import preview
+    from pipelines.wiring import wire
+
+    preview(wire(), feed_id, footage, picture)
+    typer.echo(picture)
+
+
+@accounts_app.command("list")
+def accounts_list() -> None:
+    """List the accounts."""
+    from storage.records import accounts
+
+    with _records(Settings.load()) as database, database.transaction() as connection:
+        table = Table("user", "name", "role", "person", "certificate", "open")
+        for one in accounts.all_accounts(connection):
+            table.add_row(
+                one.username, one.display_name, one.role, one.person_id,
+                one.certificate_no or "", "yes" if one.active else "no",
+            )  # fmt: skip
+    Console().print(table)
+
+
+@accounts_app.command("add")
+def accounts_add(
+    username: str,
+    role: Annotated[str, typer.Option(help="analyst, officer, supervisor or service.")],
+    person: Annotated[str, typer.Option(help="Staff number of the natural person.")],
+    name: Annotated[str, typer.Option(help="Name as shown.")],
+    certificate: Annotated[str | None, typer.Option(help="An officer's certificate.")] = None,
+    valid_from: Annotated[datetime | None, typer.Option(help="Certificate valid from.")] = None,
+    valid_until: Annotated[datetime | None, typer.Option(help="Certificate valid until.")] = None,
+    password: Annotated[
+        str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)
+    ] = "",
+) -> None:
+    """Add an account. One person may have several; confirmations count by person."""
+    from storage.records import accounts
+
+    try:
+        account = Account(
+            account_id=str(uuid.uuid4()),
+            username=username,
+            person_id=person,
+            display_name=name,
+            role=Role(role),
+            certificate_no=certificate,
+            certificate_valid_from=valid_from and valid_from.replace(tzinfo=UTC),
+            certificate_valid_until=valid_until and valid_until.replace(tzinfo=UTC),
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"this account cannot be: {error}") from error
+    with _records(Settings.load()) as database, database.transaction() as connection:
+        accounts.add_account(connection, account, password)
+    typer.echo(f"{username} may sign in")
+
+
+@accounts_app.command("close")
+def accounts_close(username: str) -> None:
+    """Close an account; its sessions end at once and its decisions stay on record."""
+    from storage.records import accounts
+
+    with _records(Settings.load()) as database, database.transaction() as connection:
+        try:
+            accounts.set_active(connection, username, False)
+        except KeyError as error:
+            raise ConfigurationError(f"there is no account {username}") from error
+    typer.echo(f"{username} is closed")
+
+
+@evidence_app.command("verify")
+def evidence_verify(as_json: AsJson = False) -> None:
+    """Re-hash every capture and every sealed package against the records; exit code 1 on damage."""
+    from pipelines.verify import verify_all
+    from pipelines.wiring import store_running, wire
+
+    with _records(wire().settings), store_running(wire()):
+        report = verify_all(wire())
+    if as_json:
+        typer.echo(json.dumps(report.as_json(), indent=1))
+    else:
+        typer.echo(
+            f"captures {report.captures}, cases {report.cases}, objects {report.objects}"
+            f" re-hashed, {len(report.damaged)} damaged"
+        )
+        for line in report.damaged:
+            typer.echo(f"  {line}")
+    raise typer.Exit(1 if report.damaged else 0)
+
+
+@contextmanager
+def _records(settings: Settings) -> Iterator[Database]:
+    """The owner's connection to the records, with the schema up to date."""
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    database = Database(settings.admin_database)
+    try:
+        database.migrate()
+        yield database
+    finally:
+        database.close()
+
+
+if __name__ == "__main__":
+    main()

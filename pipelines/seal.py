@@ -1,0 +1,184 @@
+"""Seal: make a lead's evidence package, lock it, and put the lead into the review queue.
+
+The package: the original as received, a clip around the event, key frames with boxes, what the
+models saw, and a manifest with all digests. The manifest's bytes are stored once; its digest is
+part of the facts that people confirm.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from enforcement.cases import Lead
+from enforcement.evidence import (
+    CaseFacts,
+    DeviceStatus,
+    EvidenceItem,
+    EvidenceKind,
+    Manifest,
+    ModelUsed,
+    Place,
+    Provenance,
+)
+from enforcement.footage import Capture, StoredObject
+from enforcement.geometry import Box
+from enforcement.places import Feed
+from media.drawing import draw_boxes, draw_zones, encode_jpeg
+from media.footage import cut_clip, frame_at, probe
+from pipelines import VERSION
+from pipelines.observe import key_of
+from pipelines.wiring import Wiring, wire
+from storage.canonical import canonical_bytes
+from storage.evidence_store import BucketRole
+from storage.records import captures, casebook
+
+_LEAD_IN_S = 6.0
+_LEAD_OUT_S = 6.0
+"""Seconds of footage kept before the onset and after the end (or the alarm, whichever is later)."""
+
+
+def seal_capture(capture_id: str) -> list[str]:
+    """Seal every lead of a capture that is not in the queue yet; returns all its lead ids."""
+    wiring = wire()
+    with wiring.database.transaction() as connection:
+        capture = captures.load_capture(connection, capture_id)
+        leads = casebook.leads_of_capture(connection, capture_id)
+        unsealed = [x for x in leads if casebook.find_case(connection, x.lead_id) is None]
+    if unsealed:
+        with wiring.footage_of(capture) as path:
+            for lead in unsealed:
+                _seal(wiring, capture, lead, path)
+    return [lead.lead_id for lead in leads]
+
+
+def _seal(wiring: Wiring, capture: Capture, lead: Lead, footage: Path) -> None:
+    feed = wiring.catalog.feed(capture.feed_id)
+    items = (
+        EvidenceItem(
+            item_id="original",
+            kind=EvidenceKind.ORIGINAL,
+            object=capture.object,
+            made_by=f"sightline.pull@{VERSION}",
+        ),
+        _clip(wiring, lead, footage),
+        *_key_frames(wiring, feed, lead, footage),
+        *_observations(wiring, capture, feed),
+    )
+    manifest = _manifest(wiring, capture, feed, lead, items)
+    stored = _put(wiring, lead, canonical_bytes(manifest), "application/json")
+    rule = wiring.catalog.rule(lead.rule_id, lead.rule_version)
+    facts = CaseFacts(
+        lead_id=lead.lead_id,
+        revision=1,
+        manifest=stored,
+        rule_id=rule.rule_id,
+        rule_version=rule.version,
+        matter=rule.matter,
+        place=Place(site_id=lead.site_id),
+        device_status=_device_status(wiring, feed, capture),
+        confirmations_required=wiring.settings.confirmations_required,
+        seeded=lead.seeded,
+    )
+    with wiring.database.transaction() as connection:
+        casebook.open_case(connection, facts, wiring.clock())
+
+
+def _clip(wiring: Wiring, lead: Lead, footage: Path) -> EvidenceItem:
+    end_s = max(lead.alarm_at_s, lead.end_s or lead.alarm_at_s) + _LEAD_OUT_S
+    start_s = max(0.0, lead.onset_s - _LEAD_IN_S)
+    end_s = min(end_s, max(probe(footage).duration_s, lead.alarm_at_s))
+    target = footage.with_name(f"{lead.lead_id}.mp4")
+    cut_clip(footage, target, start_s, end_s)
+    stored = wiring.store.put_file(BucketRole.EVIDENCE, target, "video/mp4", prefix=_prefix(lead))
+    target.unlink()
+    return EvidenceItem(
+        item_id="clip",
+        kind=EvidenceKind.CLIP,
+        object=stored,
+        derived_from="original",
+        made_by=f"sightline.cut_clip@{VERSION}",
+        start_s=start_s,
+        end_s=end_s,
+    )
+
+
+def _key_frames(wiring: Wiring, feed: Feed, lead: Lead, footage: Path) -> Iterator[EvidenceItem]:
+    """The picture at the onset and at the alarm, the latter plain and with box and zone."""
+    zones = [zone for zone in feed.zones if zone.zone_id == lead.zone_id]
+    boxed: list[tuple[Box, str]] = [(lead.box, lead.rule_id)]
+    at_alarm = frame_at(footage, lead.alarm_at_s)
+    pictures = [
+        ("onset", lead.onset_s, frame_at(footage, lead.onset_s), "plain"),
+        ("alarm", lead.alarm_at_s, at_alarm, "plain"),
+        ("alarm-marked", lead.alarm_at_s, draw_boxes(draw_zones(at_alarm, zones), boxed), "marked"),
+    ]
+    for item_id, moment_s, picture, drawn in pictures:
+        yield EvidenceItem(
+            item_id=item_id,
+            kind=EvidenceKind.KEY_FRAME,
+            object=_put(wiring, lead, encode_jpeg(picture), "image/jpeg"),
+            derived_from="original",
+            made_by=f"sightline.key_frame@{VERSION}",
+            parameters={"drawn": drawn},
+            start_s=moment_s,
+            end_s=moment_s,
+        )
+
+
+def _observations(wiring: Wiring, capture: Capture, feed: Feed) -> Iterator[EvidenceItem]:
+    with wiring.database.transaction() as connection:
+        stored = captures.observation_objects(connection, capture.capture_id)
+    for detector in wiring.detectors_for(feed):
+        yield EvidenceItem(
+            item_id=f"observation-{detector.model}",
+            kind=EvidenceKind.OBSERVATION,
+            object=stored[key_of(detector)],
+            derived_from="original",
+            made_by=f"{detector.model}@{detector.model_digest[:12]}",
+        )
+
+
+def _manifest(
+    wiring: Wiring, capture: Capture, feed: Feed, lead: Lead, items: tuple[EvidenceItem, ...]
+) -> Manifest:
+    return Manifest(
+        lead_id=lead.lead_id,
+        created_at=wiring.clock(),
+        items=items,
+        provenance=Provenance(
+            capture_id=capture.capture_id,
+            feed_id=capture.feed_id,
+            site_id=feed.site_id,
+            device_id=feed.device_id,
+            source_name=capture.source_name,
+            captured_at=capture.captured_at,
+            received_at=capture.received_at,
+            clock_offset_s=capture.clock_offset_s,
+        ),
+        rule_id=lead.rule_id,
+        rule_version=lead.rule_version,
+        rule_digest=lead.rule_digest,
+        models=tuple(
+            ModelUsed(name=name, digest=digest, config_digest=config)
+            for name, digest, config in map(key_of, wiring.detectors_for(feed))
+        ),
+        alarm_at=lead.alarm_at,
+        finding_box=lead.box,
+        reasons=lead.reasons,
+        software_version=VERSION,
+    )
+
+
+def _device_status(wiring: Wiring, feed: Feed, capture: Capture) -> DeviceStatus:
+    if feed.device_id is None:
+        return "unregistered"
+    taken = capture.captured_at + timedelta(seconds=capture.clock_offset_s)
+    return "valid" if wiring.catalog.device(feed.device_id).is_valid_at(taken) else "invalid"
+
+
+def _prefix(lead: Lead) -> str:
+    return f"{lead.feed_id}/{lead.alarm_at:%Y/%m/%d}/{lead.lead_id}"
+
+
+def _put(wiring: Wiring, lead: Lead, data: bytes, media_type: str) -> StoredObject:
+    return wiring.store.put_bytes(BucketRole.EVIDENCE, data, media_type, prefix=_prefix(lead))

@@ -1,0 +1,56 @@
+"""Verify: re-hash what is stored against what was recorded."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from enforcement.errors import EvidenceError
+from enforcement.evidence import Manifest
+from enforcement.footage import StoredObject
+from pipelines.wiring import Wiring
+from storage.canonical import parse_canonical
+from storage.records import captures, casebook
+
+
+@dataclass(frozen=True)
+class VerificationReport:
+    """What was looked at, and each object that is not what the records say."""
+
+    captures: int
+    cases: int
+    objects: int
+    damaged: tuple[str, ...]
+
+    def as_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def verify_all(wiring: Wiring) -> VerificationReport:
+    """Read and hash every capture, manifest and evidence item once."""
+    with wiring.database.transaction() as connection:
+        filed = [capture.object for capture in captures.all_captures(connection)]
+        cases = [lead.lead_id for lead, _ in casebook.queue(connection, limit=10**9)]
+        manifests = [casebook.current_facts(connection, lead_id).manifest for lead_id in cases]
+    seen: set[StoredObject] = set()
+    damaged: list[str] = []
+    for stored in [*filed, *_packages(wiring, manifests, damaged)]:
+        if stored in seen:
+            continue
+        seen.add(stored)
+        try:
+            wiring.store.verify(stored)
+        except EvidenceError as error:
+            damaged.append(f"{stored.bucket}/{stored.key}: {error}")
+    return VerificationReport(len(filed), len(cases), len(seen), tuple(damaged))
+
+
+def _packages(
+    wiring: Wiring, manifests: list[StoredObject], damaged: list[str]
+) -> Iterator[StoredObject]:
+    for stored in manifests:
+        yield stored
+        try:
+            manifest = parse_canonical(Manifest, wiring.store.read(stored))
+        except EvidenceError as error:
+            damaged.append(f"{stored.bucket}/{stored.key}: {error}")
+            continue
+        yield from (item.object for item in manifest.items)
