@@ -3,12 +3,14 @@
 from datetime import datetime, timedelta
 
 from enforcement.cases import CaseState, Lead
-from enforcement.geometry import Box, intersection
+from enforcement.geometry import Box, intersection, iou
 from enforcement.rules import Rule, RuleKind
 
 _NEARBY = 0.25
 """Boxes are grown by a quarter of their size on each side before they are compared: the same bag
 seen from another frame rate or by another model version is never outlined exactly alike."""
+
+_SAME_VEHICLE = 0.5
 
 
 def is_known(rule: Rule, alarm_at: datetime, box: Box, lead: Lead, state: CaseState) -> bool:
@@ -36,4 +38,7 @@ def _same_place(rule: Rule, a: Box, b: Box) -> bool:
     # People move about in a zone: whoever is inside during one incident belongs to it.
     if rule.kind is RuleKind.ZONE_INTRUSION:
         return True
+    # Vehicles stand close to each other, and each is an incident of its own.
+    if rule.kind is RuleKind.STOPPED_VEHICLE:
+        return iou(a, b) > _SAME_VEHICLE
     return intersection(a.grown(_NEARBY), b.grown(_NEARBY)) > 0
