@@ -10,10 +10,6 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from detectors.detector import Detector
-from detectors.left_behind import MODEL as LEFT_BEHIND
-from detectors.left_behind import LeftBehindDetector
-from detectors.models import installed
-from detectors.yolo import YoloDetector
 from enforcement.errors import ConfigurationError, SightlineError
 from enforcement.footage import Capture
 from enforcement.places import Feed, FolderSource
@@ -61,8 +57,14 @@ class Wiring:
     @cache  # noqa: B019 - a wiring lives as long as its process
     def detector(self, model: str) -> Detector:
         """The detector behind a model name; raises ModelError if its model is not installed."""
-        if model == LEFT_BEHIND:
-            return LeftBehindDetector()
+        # Here, because OpenCV, OpenVINO and SciPy take seconds to import, and most tasks need none.
+        from detectors import left_behind
+
+        if model == left_behind.MODEL:
+            return left_behind.LeftBehindDetector()
+        from detectors.models import installed
+        from detectors.yolo import YoloDetector
+
         return YoloDetector(installed(model, self.settings.models))
 
     def detectors_for(self, feed: Feed) -> list[Detector]:
