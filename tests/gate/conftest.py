@@ -18,6 +18,9 @@ from tests.gate.house import House
 from tests.gate.receiver import Receiver
 
 _CATALOG = """
+sites: [{site_id: depot, title: Depot}]
+feeds:
+  - {feed_id: yard, title: Yard, site_id: depot, source: {kind: folder, path: yard}}
 recipients:
   - {recipient_id: agency, title: Agency, url: "%s", secret_file: webhook-secret}
 """

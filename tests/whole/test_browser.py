@@ -129,11 +129,12 @@ def test_a_bag_left_at_a_layby_becomes_a_dispatched_case(
     shots = Path(os.environ.get("SIGHTLINE_SHOTS", tmp_path))
 
     analyst = sign_in("ana")
+    analyst.wait_for_load_state("networkidle")
     analyst.screenshot(path=shots / "queue.png")
     _open(analyst, lead_id)
     _watch(analyst)
     analyst.keyboard.press("c")
-    analyst.get_by_text("Yours for").wait_for()
+    analyst.locator(".lease").wait_for()
     analyst.screenshot(path=shots / "lead.png")
     analyst.keyboard.press("a")
     analyst.keyboard.press("Control+Enter")
