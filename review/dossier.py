@@ -27,7 +27,6 @@ from enforcement.footage import Observation
 from enforcement.lifecycle import AWAITING_CONFIRMATION
 from enforcement.people import Account, Role
 from enforcement.rules import Wording
-from review import oversight
 from review.desk import UNTRIAGED, Desk, NotFound
 from review.documents import Documents
 from review.labels import AWAITING
@@ -46,7 +45,7 @@ from review.shown import (
     ZoneShown,
 )
 from settings.catalog import rule_digest
-from storage.records import accounts, casebook
+from storage.records import accounts, casebook, oversight
 
 SETTLED = frozenset(CaseState) - UNDECIDED
 

@@ -19,14 +19,14 @@ from enforcement.errors import NotPermitted, SightlineError
 from enforcement.evidence import EvidenceKind
 from enforcement.people import Role
 from enforcement.rules import Wording
-from review import api, labels, language, oversight, sign_in
+from review import api, labels, language, sign_in
 from review.desk import Desk
 from review.dossier import Reader
 from review.labels import N_
 from review.reading import Reading
 from review.shown import Summary
 from review.sign_in import Acting, AtDesk, FormFields, SignedIn, Visit
-from storage.records import accounts, casebook
+from storage.records import accounts, casebook, oversight
 
 ROOM = Path(__file__).parent
 STATIC = ROOM / "static"

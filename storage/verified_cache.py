@@ -100,7 +100,11 @@ class VerifiedCache:
     def _make_room(self, incoming_bytes: int, keep: Path) -> None:
         copies = []
         for entry in os.scandir(self._folder):
-            stat = entry.stat(follow_symlinks=False)
+            try:
+                stat = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                # Another thread's draft, put in place since the folder was listed.
+                continue
             if entry.name.startswith("."):
                 if time.time() - stat.st_mtime > _LEFTOVER_AGE_S:
                     Path(entry).unlink(missing_ok=True)

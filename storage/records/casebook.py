@@ -328,20 +328,6 @@ def denials(connection: sa.Connection, limit: int = 200) -> list[dict[str, Any]]
     return [dict(row) for row in rows.mappings()]
 
 
-def deliveries_of(connection: sa.Connection, lead_id: str) -> list[dict[str, Any]]:
-    """Attempts for one case: event_id, kind, recipient_id, attempt, at, delivered, answer."""
-    o, d = schema.outbox, schema.deliveries
-    rows = connection.execute(
-        sa.select(
-            o.c.event_id, o.c.kind, o.c.recipient_id, d.c.attempt, d.c.at, d.c.delivered, d.c.answer
-        )
-        .join(d, d.c.event_id == o.c.event_id)
-        .where(o.c.lead_id == lead_id)
-        .order_by(d.c.at)
-    )
-    return [dict(row) for row in rows.mappings()]
-
-
 def _write_event(connection: sa.Connection, event: CaseEvent) -> None:
     connection.execute(schema.events.insert().values(event.model_dump()))
 

@@ -1,9 +1,6 @@
 """A review application over real parts, with one sealed lead after another to act on."""
 
 import shutil
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +14,6 @@ import av
 import cv2
 import httpx
 import numpy as np
-import uvicorn
 
 from enforcement.cases import Case, CaseState, Lead
 from enforcement.evidence import (
@@ -42,6 +38,7 @@ from storage.evidence_store import BucketRole, EvidenceStore
 from storage.records import accounts, captures, casebook, outbox
 from storage.records.database import Database
 from storage.verified_cache import VerifiedCache
+from tests.serving import serving
 
 START = datetime(2026, 11, 20, 2, 30, tzinfo=UTC)
 PASSWORD = "correct horse battery"  # of accounts that live as long as a test
@@ -428,24 +425,14 @@ def served(stage: Stage) -> Iterator[Stage]:
     app = create_app(
         stage.database, stage.store, stage.cache, stage.catalog, stage.settings, clock=stage.clock
     )
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 10
-    while not server.started and time.monotonic() < deadline:
-        time.sleep(0.01)
-    stage.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    try:
-        yield stage
-    finally:
-        for client in stage.clients:
-            client.close()
-        server.should_exit = True
-        thread.join(10)
-        listener.close()
-        stage.database.close()
+    with serving(app) as url:
+        stage.url = url
+        try:
+            yield stage
+        finally:
+            for client in stage.clients:
+                client.close()
+    stage.database.close()
 
 
 PEOPLE = {

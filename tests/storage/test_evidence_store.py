@@ -658,3 +658,20 @@ def test_a_range_outside_the_object_is_refused(
         cache.open_range(obj, start, length)
     assert b"".join(cache.open_range(obj, 0, 10)) == b"0123456789"
     assert b"".join(cache.open_range(obj, 10, 0)) == b""
+
+
+def test_a_draft_of_another_thread_that_vanishes_meanwhile_hinders_nobody(
+    evidence_store: EvidenceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    obj = evidence_store.put_bytes(BucketRole.EVIDENCE, random.randbytes(100), "x/y")
+    draft = tmp_path / ".draft.part"
+    draft.touch()
+    scan = os.scandir
+
+    def listed_before_it_vanished(folder: Path) -> list[os.DirEntry[str]]:
+        entries = list(scan(folder))
+        draft.unlink(missing_ok=True)
+        return entries
+
+    monkeypatch.setattr("storage.verified_cache.os.scandir", listed_before_it_vanished)
+    assert VerifiedCache(evidence_store, tmp_path, 1000).path(obj).is_file()
