@@ -663,7 +663,7 @@ def test_a_range_outside_the_object_is_refused(
 def test_a_draft_of_another_thread_that_vanishes_meanwhile_hinders_nobody(
     evidence_store: EvidenceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    obj = evidence_store.put_bytes(BucketRole.EVIDENCE, random.randbytes(100), "x/y")
+    obj = evidence_store.put_bytes(BucketRole.EVIDENCE, os.urandom(100), "x/y")
     draft = tmp_path / ".draft.part"
     draft.touch()
     scan = os.scandir
