@@ -38,7 +38,10 @@ _LEAD_OUT_S = 6.0
 
 
 def seal_capture(capture_id: str) -> list[str]:
-    """Seal every lead of a capture that is not in the queue yet; returns all its lead ids."""
+    """Seal every lead of a capture that is not in the queue yet; returns all its lead ids.
+
+    The last step of a capture's way: it is pending no more. Call it after ``correlate``.
+    """
     wiring = wire()
     with wiring.database.transaction() as connection:
         capture = captures.load_capture(connection, capture_id)
@@ -48,6 +51,8 @@ def seal_capture(capture_id: str) -> list[str]:
         with wiring.footage_of(capture) as path:
             for lead in unsealed:
                 _seal(wiring, capture, lead, path)
+    with wiring.database.transaction() as connection:
+        captures.finish(connection, capture_id)
     return [lead.lead_id for lead in leads]
 
 

@@ -10,7 +10,7 @@ import uvicorn
 
 from enforcement.errors import ConfigurationError, SightlineError
 from review.app import create_app
-from settings.catalog import load_catalog
+from settings.catalog import CatalogFolder
 from settings.environment import Settings
 from storage.evidence_store import EvidenceStore
 from storage.records.database import Database
@@ -40,7 +40,7 @@ def _config(settings: Settings) -> uvicorn.Config:
         Database(settings.review_database),
         store,
         VerifiedCache(store, settings.home / "review-cache", CACHE_BYTES),
-        load_catalog(settings.catalog_folder),
+        CatalogFolder(settings.catalog_folder),
         settings,
         clock=lambda: datetime.now(UTC),
     )

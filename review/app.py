@@ -25,12 +25,15 @@ def create_app(
     database: Database,
     store: EvidenceStore,
     cache: VerifiedCache,
-    catalog: Catalog,
+    catalogs: Callable[[], Catalog],
     settings: Settings,
     *,
     clock: Callable[[], datetime],
 ) -> FastAPI:
-    """The application over these parts. ``clock`` gives aware UTC moments."""
+    """The application over these parts.
+
+    ``catalogs`` gives the catalog as it stands, ``clock`` aware UTC moments.
+    """
     app = FastAPI(
         title="Sightline review",
         version="1",
@@ -40,7 +43,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    app.state.desk = Desk(database, store, cache, catalog, settings, clock)
+    app.state.desk = Desk(database, store, cache, catalogs, settings, clock)
     app.state.documents = Documents()
     app.include_router(pages.router())
     app.include_router(api.router())

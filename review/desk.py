@@ -76,9 +76,14 @@ class Desk:
     database: Database
     store: EvidenceStore
     cache: VerifiedCache
-    catalog: Catalog
+    catalogs: Callable[[], Catalog]
     settings: Settings
     clock: Callable[[], datetime]
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog as it stands; people edit it while the application runs."""
+        return self.catalogs()
 
     def claim(self, account: Account, lead_id: str, version: int) -> Case:
         """Take a lead for triage for 15 minutes."""

@@ -218,11 +218,13 @@ class Reader:
     def _summaries(self, states: Collection[CaseState]) -> list[Summary]:
         if not states:
             return []
+        # What waits is worked off oldest first; what is settled is looked up newest first.
+        settled = not UNDECIDED.intersection(states)
         with self.desk.database.transaction() as connection:
             names, part = _names(connection), self._part(connection)
             return [
                 self._summary(lead, case, names, part)
-                for lead, case in casebook.queue(connection, states)
+                for lead, case in casebook.queue(connection, states, newest_first=settled)
             ]
 
     def _summary(self, lead: Lead, case: Case, names: Mapping[str, str], part: _Part) -> Summary:

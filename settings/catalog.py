@@ -5,6 +5,7 @@ Every ``*.yaml`` file may hold any of the sections ``sites``, ``devices``, ``fee
 are errors, and an error names the file and the place in it.
 """
 
+import contextlib
 import hashlib
 from collections import Counter
 from pathlib import Path
@@ -61,6 +62,36 @@ class Catalog(Record):
         """SHA-256 over the current rules: which rules a capture was held against."""
         digests = sorted(rule_digest(rule) for rule in self.current_rules)
         return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+class CatalogFolder:
+    """The catalog of a folder, read again whenever one of its files changed. Thread-safe.
+
+    For processes that outlive an edit. While the folder holds a mistake, the last good catalog
+    goes on to serve; ``sightline catalog check`` names the mistake.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._seen = self._stamps()
+        self._catalog = load_catalog(folder)
+
+    def __call__(self) -> Catalog:
+        """The catalog as it stands."""
+        stamps = self._stamps()
+        if stamps != self._seen:
+            with contextlib.suppress(ConfigurationError):
+                self._catalog = load_catalog(self._folder)
+            self._seen = stamps
+        return self._catalog
+
+    def _stamps(self) -> dict[str, tuple[int, int]]:
+        found = {}
+        for path in self._folder.glob("*.yaml"):
+            with contextlib.suppress(FileNotFoundError):
+                status = path.stat()
+                found[path.name] = (status.st_mtime_ns, status.st_size)
+        return found
 
 
 def rule_digest(rule: Rule) -> str:

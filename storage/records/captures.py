@@ -22,6 +22,7 @@ def object_from(row: sa.RowMapping) -> StoredObject:
 def file_capture(connection: sa.Connection, capture: Capture) -> str:
     """Write the manifest row; returns the id under which these bytes are filed.
 
+    A new capture is pending until ``finish``.
     The same bytes of the same feed are filed once: the earlier id is returned then.
     """
     serialise(connection, "capture", capture.feed_id, capture.object.sha256)
@@ -30,6 +31,11 @@ def file_capture(connection: sa.Connection, capture: Capture) -> str:
         return known
     row = capture.model_dump(exclude={"object"}) | object_columns(capture.object)
     connection.execute(schema.captures.insert().values(row))
+    connection.execute(
+        schema.pending.insert().values(
+            capture_id=capture.capture_id, received_at=capture.received_at
+        )
+    )
     return capture.capture_id
 
 
@@ -95,6 +101,13 @@ def quarantine(connection: sa.Connection, capture_id: str, reason: str, now: dat
     """Set a capture aside: its bytes stay, nobody can decode them."""
     row = {"capture_id": capture_id, "reason": reason, "at": now}
     insert_once(connection, schema.quarantine, row)
+    finish(connection, capture_id)
+
+
+def finish(connection: sa.Connection, capture_id: str) -> None:
+    """Note that a capture's way is finished: all its leads are in the queue, or it has none."""
+    table = schema.pending
+    connection.execute(table.delete().where(table.c.capture_id == capture_id))
 
 
 def quarantined(connection: sa.Connection) -> list[dict[str, Any]]:
@@ -150,24 +163,10 @@ def note_correlation(
 
 
 def due_captures(connection: sa.Connection, limit: int) -> list[str]:
-    """Captures whose way to the queue is not finished, oldest first.
-
-    Unfinished: never held against rules, or a lead of theirs is not sealed yet.
-    """
-    c, l = schema.captures, schema.leads  # noqa: E741
-    correlated = sa.exists().where(schema.correlations.c.capture_id == c.c.capture_id)
-    set_aside = sa.exists().where(schema.quarantine.c.capture_id == c.c.capture_id)
-    unsealed = sa.exists().where(
-        l.c.capture_id == c.c.capture_id,
-        ~sa.exists().where(schema.cases.c.lead_id == l.c.lead_id),
-    )
+    """Captures whose way to the queue is not finished, oldest first."""
+    table = schema.pending
     return list(
-        connection.scalars(
-            sa.select(c.c.capture_id)
-            .where(~set_aside, sa.or_(~correlated, unsealed))
-            .order_by(c.c.received_at)
-            .limit(limit)
-        )
+        connection.scalars(sa.select(table.c.capture_id).order_by(table.c.received_at).limit(limit))
     )
 
 

@@ -253,7 +253,11 @@ def events_of(connection: sa.Connection, lead_id: str) -> list[CaseEvent]:
 
 
 def queue(
-    connection: sa.Connection, states: Collection[CaseState] | None = None, limit: int = 500
+    connection: sa.Connection,
+    states: Collection[CaseState] | None = None,
+    limit: int = 500,
+    *,
+    newest_first: bool = False,
 ) -> list[tuple[Lead, Case]]:
     """Leads with their cases, oldest alarm first; of all states if none are named."""
     l, k = schema.leads, schema.cases  # noqa: E741
@@ -262,7 +266,8 @@ def queue(
     )
     if states is not None:
         statement = statement.where(k.c.state.in_(sorted(states)))
-    rows = connection.execute(statement.order_by(l.c.alarm_at, l.c.lead_id).limit(limit))
+    order = l.c.alarm_at.desc() if newest_first else l.c.alarm_at
+    rows = connection.execute(statement.order_by(order, l.c.lead_id).limit(limit))
     return [
         (_lead(row), Case.model_validate({n: row[f"case_{n}"] for n in Case.model_fields}))
         for row in rows.mappings()

@@ -12,8 +12,8 @@ REVIEW = "sightline_review"
 
 _INSERTS = {
     PIPELINE: (
-        "captures", "pulls", "quarantine", "observations", "correlations", "leads", "case_facts",
-        "cases", "events", "outbox", "deliveries", "denials",
+        "captures", "pending", "pulls", "quarantine", "observations", "correlations", "leads",
+        "case_facts", "cases", "events", "outbox", "deliveries", "denials",
     ),
     REVIEW: (
         "case_facts", "events", "confirmations", "recusals", "evidence_views", "denials",
@@ -21,7 +21,7 @@ _INSERTS = {
     ),
 }  # fmt: skip
 _UPDATES = {PIPELINE: ("cases",), REVIEW: ("cases",)}
-_DELETES = {PIPELINE: (), REVIEW: ("sessions",)}
+_DELETES = {PIPELINE: ("pending",), REVIEW: ("sessions",)}
 
 
 def ensure_roles(connection: sa.Connection) -> None:

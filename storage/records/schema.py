@@ -1,4 +1,4 @@
-"""The tables. Everything but ``cases``, ``sessions`` and ``accounts`` is insert-only.
+"""The tables. All but ``pending``, ``cases``, ``sessions`` and ``accounts`` are insert-only.
 
 The rules that the database itself enforces (insert-only, allowed transitions, confirmations
 before dispatch) are triggers: see ``storage/migrations/gate_v1.py``.
@@ -79,6 +79,14 @@ captures = sa.Table(
     sa.Column("source_name", sa.Text, nullable=False),
     # A camera never sends the same bytes twice: a second copy is a replay.
     sa.UniqueConstraint("feed_id", "sha256"),
+)
+
+pending = sa.Table(
+    "pending",
+    metadata,
+    sa.Column("capture_id", sa.ForeignKey("captures.capture_id"), primary_key=True),
+    sa.Column("received_at", Moment, nullable=False, index=True),
+    comment="Captures whose way to the queue is not finished; small however many there are.",
 )
 
 pulls = sa.Table(

@@ -68,7 +68,7 @@ class House:
     def desk(self) -> Desk:
         cache = VerifiedCache(self.store, self.folder / "cache", 10**7)
         settings = self.wiring.settings
-        return Desk(self.review, self.store, cache, Catalog(), settings, self.clock)
+        return Desk(self.review, self.store, cache, Catalog, settings, self.clock)
 
     def add(self, account: Account) -> Account:
         # Nobody signs in here: a hash that fits no password saves seconds of hashing.

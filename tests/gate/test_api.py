@@ -26,7 +26,7 @@ def client(house: House) -> Iterator[Client]:
     """A client of the review application, signed in as somebody."""
     cache = VerifiedCache(house.store, house.folder / "cache", 10**7)
     settings = house.wiring.settings
-    app = create_app(house.review, house.store, cache, Catalog(), settings, clock=house.clock)
+    app = create_app(house.review, house.store, cache, Catalog, settings, clock=house.clock)
     opened = []
 
     with serving(app) as url:
@@ -48,39 +48,37 @@ def confirmation(house: House, lead_id: str, **more: object) -> dict[str, Any]:
     return {"evidence_digest": digest, "verdict": "confirm", "attestations": YES} | more
 
 
-@pytest.mark.parametrize(
-    "forged",
-    [
-        {"state": "confirmed"},
-        {"seeded": False},
-        {"person_id": "person-otto"},
-        {"account_id": "account-otto"},
-        {"confirmations_required": 1},
-        {"decided_at": "2026-01-01T00:00:00Z"},
-    ],
-)
-def test_a_confirmation_cannot_set_what_is_not_its_own(
-    house: House, client: Client, forged: dict[str, object]
-) -> None:
+def test_a_confirmation_cannot_set_what_is_not_its_own(house: House, client: Client) -> None:
     lead_id = house.candidate()
-    answer = client("olga").post(
-        f"/api/v1/leads/{lead_id}/confirm", json=confirmation(house, lead_id, **forged)
-    )
-    assert answer.status_code == 422
+    olga = client("olga")
+    for number, (field, value) in enumerate(
+        {
+            "state": "confirmed",
+            "seeded": False,
+            "person_id": "person-otto",
+            "account_id": "account-otto",
+            "confirmations_required": 1,
+            "decided_at": "2026-01-01T00:00:00Z",
+        }.items(),
+        start=1,
+    ):
+        body = confirmation(house, lead_id, **{field: value})
+        answer = olga.post(f"/api/v1/leads/{lead_id}/confirm", json=body)
+        assert answer.status_code == 422, field
+        assert len(house.denials(lead_id)) == number, field
     assert house.state(lead_id) is CaseState.CANDIDATE
-    assert house.denials(lead_id)
+    assert house.outbox_size() == 0
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-@pytest.mark.parametrize("path", ["", "/dispatch", "/state", "/acknowledge", "/events"])
-def test_there_is_no_request_for_a_later_state(
-    house: House, client: Client, method: str, path: str
-) -> None:
+def test_there_is_no_request_for_a_later_state(house: House, client: Client) -> None:
     lead_id = house.candidate()
-    url = f"/api/v1/leads/{lead_id}{path}"
     for name in ("ana", "olga", "sue"):
-        answer = client(name).request(method, url, json={"state": "dispatched"})
-        assert answer.status_code in {404, 405}
+        visitor = client(name)
+        for path in ("", "/dispatch", "/state", "/acknowledge", "/events"):
+            for method in ("POST", "PUT", "PATCH", "DELETE"):
+                url = f"/api/v1/leads/{lead_id}{path}"
+                answer = visitor.request(method, url, json={"state": "dispatched"})
+                assert answer.status_code in {404, 405}, (name, method, path)
     assert house.state(lead_id) is CaseState.CANDIDATE
     assert house.outbox_size() == 0
 

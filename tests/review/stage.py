@@ -423,7 +423,12 @@ def film(clip_of: int) -> bytes:
 def served(stage: Stage) -> Iterator[Stage]:
     """The application on a free port of this machine, in a thread."""
     app = create_app(
-        stage.database, stage.store, stage.cache, stage.catalog, stage.settings, clock=stage.clock
+        stage.database,
+        stage.store,
+        stage.cache,
+        lambda: stage.catalog,
+        stage.settings,
+        clock=stage.clock,
     )
     with serving(app) as url:
         stage.url = url

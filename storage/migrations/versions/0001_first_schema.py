@@ -150,6 +150,17 @@ def _create_tables() -> None:
         ),
     )
     op.create_table(
+        "pending",
+        sa.Column("capture_id", sa.Text(), nullable=False),
+        sa.Column("received_at", Moment(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["capture_id"], ["captures.capture_id"], name=op.f("fk_pending_capture_id")
+        ),
+        sa.PrimaryKeyConstraint("capture_id", name=op.f("pk_pending")),
+        comment="Captures whose way to the queue is not finished; small however many there are.",
+    )
+    op.create_index(op.f("ix_pending_received_at"), "pending", ["received_at"], unique=False)
+    op.create_table(
         "pulls",
         sa.Column("feed_id", sa.Text(), nullable=False),
         sa.Column("source_name", sa.Text(), nullable=False),
