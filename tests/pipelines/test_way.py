@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from pipelines.wiring import Wiring
 from settings.environment import Settings
 from storage.records import captures, casebook
 from storage.seaweed import SeaweedServer
+from tests.feeds.test_rtsp import camera_on
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -55,6 +57,8 @@ def environment(s3_server: SeaweedServer, tmp_path: Path) -> dict[str, str]:
         }
         for name, scene in SCENES.items()
     ]
+    live = {"kind": "rtsp", "url": "rtsp://127.0.0.1:{CAMERA_PORT}/cam.mp4", "window_s": 2}
+    feeds.append({"feed_id": "live", "title": "Live", "site_id": "town", "source": live})
     (home / "catalog" / "town.yaml").write_text(
         json.dumps({"sites": [{"site_id": "town", "title": "Town"}], "feeds": feeds})
     )
@@ -155,6 +159,30 @@ def test_a_sweep_of_a_folder_files_each_file_once(
     assert len(pull.pull_feed("quiet-yard")) == 1
     assert pull.pull_feed("quiet-yard") == []
     assert len(observe.due_captures()) == 1
+
+
+def test_a_live_camera_is_pulled_and_its_lost_window_found_again(
+    wired: Wiring,
+    footage: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "camera"
+    folder.mkdir()
+    shutil.copy(footage("quiet-yard"), folder / "cam.mp4")
+    with camera_on(folder) as (port, _):
+        monkeypatch.setenv("CAMERA_PORT", str(port))
+        (first,) = pull.pull_feed("live")
+        # What a killed task leaves behind: a recording that was never filed.
+        spool = wired.settings.home / "spool" / "live"
+        shutil.copy(footage("lawful-street"), spool / "recording.mp4")
+        found = [*pull.pull_feed("live"), *pull.pull_feed("live")]
+    assert list(spool.iterdir()) == []
+    with wired.database.transaction() as connection:
+        filed = captures.all_captures(connection)
+    assert {first, *found} == {capture.capture_id for capture in filed}
+    lost = footage("lawful-street").read_bytes()
+    assert any(wired.store.read(capture.object) == lost for capture in filed)
 
 
 def test_a_lead_without_its_package_is_sealed_by_a_later_sweep(
