@@ -23,7 +23,7 @@ run: setup ## start the whole system with the demo feeds; Ctrl-C ends it
 	@exec $(BIN)/sightline up --demo
 
 test: setup ## run every test (ARGS='-k gate' picks some)
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(STAMP) check-files ## lint, format, types, import directions, shipped files
 	$(BIN)/ruff check .

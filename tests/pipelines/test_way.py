@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from enforcement.cases import CaseState
+from media.footage import cut_clip
 from media.scenes import SCENES, render
 from pipelines import correlate, observe, pull, seal, wiring
 from pipelines.ingest import ingest_file
@@ -40,6 +41,15 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return path
 
     return of
+
+
+@pytest.fixture(scope="module")
+def short(footage: Callable[[str], Path]) -> Path:
+    """Seven seconds in which a person enters the closed zone: quick to look at."""
+    path = footage("closed-zone-person").with_name("short_20260601T080007Z.mp4")
+    if not path.exists():
+        cut_clip(footage("closed-zone-person"), path, 7.0, 14.0)
+    return path
 
 
 @pytest.fixture
@@ -102,22 +112,19 @@ def test_each_demo_scene_raises_its_events_and_nothing_else(
 
 
 def test_the_same_file_twice_is_one_capture_and_one_lead(
-    wired: Wiring, footage: Callable[[str], Path], tmp_path: Path
+    wired: Wiring, short: Path, tmp_path: Path
 ) -> None:
-    scene = footage("closed-zone-person")
-    first = ingest_file(wired, scene, "closed-zone-person")
+    first = ingest_file(wired, short, "closed-zone-person")
     copy = tmp_path / "other-name_20260602T080000Z.mp4"
-    copy.write_bytes(scene.read_bytes())
+    copy.write_bytes(short.read_bytes())
     second = ingest_file(wired, copy, "closed-zone-person")
     assert (first.new, second.new) == (True, False)
     assert first.leads == second.leads
     assert len(leads(wired)) == 1
 
 
-def test_a_window_run_again_raises_no_second_lead(
-    wired: Wiring, footage: Callable[[str], Path]
-) -> None:
-    capture_id = ingest_file(wired, footage("closed-zone-person"), "closed-zone-person").capture_id
+def test_a_window_run_again_raises_no_second_lead(wired: Wiring, short: Path) -> None:
+    capture_id = ingest_file(wired, short, "closed-zone-person").capture_id
     for _ in range(2):
         observe.observe(capture_id)
         correlate.correlate(capture_id)
@@ -125,11 +132,9 @@ def test_a_window_run_again_raises_no_second_lead(
     assert len(leads(wired)) == 1
 
 
-def test_steps_that_run_at_the_same_time_raise_one_lead(
-    wired: Wiring, footage: Callable[[str], Path]
-) -> None:
+def test_steps_that_run_at_the_same_time_raise_one_lead(wired: Wiring, short: Path) -> None:
     feed = wired.catalog.feed("closed-zone-person")
-    arrival = pull.Arrival(footage("closed-zone-person"), "a.mp4", wired.clock())
+    arrival = pull.Arrival(short, "a.mp4", wired.clock())
     capture_id, _ = pull.file_arrival(wired, feed, arrival)
     observe.observe(capture_id)
     with ThreadPoolExecutor(4) as pool:
@@ -185,11 +190,9 @@ def test_a_live_camera_is_pulled_and_its_lost_window_found_again(
     assert any(wired.store.read(capture.object) == lost for capture in filed)
 
 
-def test_a_lead_without_its_package_is_sealed_by_a_later_sweep(
-    wired: Wiring, footage: Callable[[str], Path]
-) -> None:
+def test_a_lead_without_its_package_is_sealed_by_a_later_sweep(wired: Wiring, short: Path) -> None:
     feed = wired.catalog.feed("closed-zone-person")
-    arrival = pull.Arrival(footage("closed-zone-person"), "a.mp4", wired.clock())
+    arrival = pull.Arrival(short, "a.mp4", wired.clock())
     capture_id, _ = pull.file_arrival(wired, feed, arrival)
     observe.observe(capture_id)
     correlate.correlate(capture_id)
@@ -201,11 +204,10 @@ def test_a_lead_without_its_package_is_sealed_by_a_later_sweep(
 
 
 def test_killed_at_any_moment_the_way_is_finished_later(
-    environment: dict[str, str], footage: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str], short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scene = footage("closed-zone-person")
     command = [
-        sys.executable, "-m", "pipelines.cli", "ingest", str(scene),
+        sys.executable, "-m", "pipelines.cli", "ingest", str(short),
         "--feed", "closed-zone-person", "--json",
     ]  # fmt: skip
     began = time.monotonic()
