@@ -73,7 +73,7 @@ def run(
         store = [StorePart(settings, ledger)] if settings.embedded_store else []
         return Supervisor(ledger, echo).run(
             store,
-            lambda: [*prepare(), *_accounts(home)],
+            lambda: [*prepare(), *_notes(home)],
             lambda: [Child(one, ledger, home / "logs") for one in services(settings, peers)],
             _urls(settings, peers),
         )
@@ -272,8 +272,11 @@ def _urls(settings: Settings, peers: Peers) -> str:
     return " | ".join(urls)
 
 
-def _accounts(home: Path) -> list[str]:
-    return [f"Airflow: {orchestrator.USER} / {orchestrator.password(home)}"]
+def _notes(home: Path) -> list[str]:
+    return [
+        f"Airflow: {orchestrator.USER} / {orchestrator.password(home)}",
+        f"home: {home} (catalog, logs, all state)",
+    ]
 
 
 def _failure(part: Part, what: str) -> str:

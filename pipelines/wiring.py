@@ -124,8 +124,10 @@ def prepare(wiring: Wiring) -> None:
                 shutil.copyfile(shipped, target)
     for feed in wiring.catalog.feeds:
         # A folder elsewhere is the user's: if it is missing, that is an error worth seeing.
-        if isinstance(feed.source, FolderSource) and not Path(feed.source.path).is_absolute():
-            wiring.in_home(feed.source.path).mkdir(parents=True, exist_ok=True)
+        if isinstance(feed.source, FolderSource):
+            folder = wiring.in_home(feed.source.path)
+            if folder.is_relative_to(settings.home):
+                folder.mkdir(parents=True, exist_ok=True)
     owner = Database(settings.admin_database)
     try:
         owner.migrate()

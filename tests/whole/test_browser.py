@@ -137,8 +137,7 @@ def test_a_bag_left_at_a_layby_becomes_a_dispatched_case(
     analyst.locator(".lease").wait_for()
     analyst.screenshot(path=shots / "lead.png")
     analyst.keyboard.press("a")
-    analyst.keyboard.press("Control+Enter")
-    analyst.wait_for_load_state("networkidle")
+    _submit(analyst)
     assert state(city, lead_id) == "candidate"
 
     first = sign_in("olga")
@@ -176,6 +175,7 @@ def state(city: City, lead_id: str) -> str:
 def _open(page: Page, lead_id: str) -> None:
     page.locator(f"a[href*='{lead_id}']").first.click()
     page.locator("#clip").wait_for()
+    page.wait_for_load_state("networkidle")  # The keys work once the scripts are here.
 
 
 def _watch(page: Page) -> None:
@@ -202,8 +202,13 @@ def _until(page: Page, condition: str) -> None:
 def _confirm(page: Page) -> None:
     for key in ("1", "2", "3", "4", "a"):
         page.keyboard.press(key)
+    _submit(page)
+
+
+def _submit(page: Page) -> None:
     page.keyboard.press("Control+Enter")
-    page.wait_for_load_state("networkidle")
+    page.wait_for_url("**done=**")
+    page.locator(".done").wait_for()
 
 
 def _write_catalog(folder: Path, receiver: Receiver) -> None:
