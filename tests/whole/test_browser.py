@@ -135,6 +135,8 @@ def test_a_bag_left_at_a_layby_becomes_a_dispatched_case(
     _watch(analyst)
     analyst.keyboard.press("c")
     analyst.locator(".lease").wait_for()
+    analyst.wait_for_load_state("networkidle")
+    _to_the_alarm(analyst)
     analyst.screenshot(path=shots / "lead.png")
     analyst.keyboard.press("a")
     _submit(analyst)
@@ -186,8 +188,13 @@ def _watch(page: Page) -> None:
     _until(page, f"{clip}.currentTime > 0.5")
     page.keyboard.press("Space")
     assert page.evaluate(f"{clip}.getVideoPlaybackQuality().totalVideoFrames") > 0
-    page.get_by_role("button", name="To the alarm").click()
-    _until(page, f"!{clip}.seeking")
+    _to_the_alarm(page)
+
+
+def _to_the_alarm(page: Page) -> None:
+    page.keyboard.press("m")
+    clip = "document.getElementById('clip')"
+    _until(page, f"{clip}.currentTime > 0 && !{clip}.seeking && {clip}.readyState >= 2")
 
 
 def _until(page: Page, condition: str) -> None:
