@@ -19,7 +19,7 @@ from standardwebhooks import Webhook
 
 from enforcement import lifecycle
 from enforcement.cases import CaseState, ConfirmedCase
-from enforcement.errors import DeliveryFailed, GateRefusal
+from enforcement.errors import DeliveryFailed, EvidenceError, GateRefusal
 from enforcement.evidence import Manifest
 from enforcement.places import Recipient
 from pipelines.wiring import Wiring, wire
@@ -32,7 +32,8 @@ _TIMEOUT_S = 10.0
 def dispatch_confirmed() -> list[str]:
     """Make every confirmed case dispatched whose evidence still verifies; returns their ids.
 
-    A refusal leaves the case as it is and is written to the denial log.
+    A refusal, or evidence that is not what was sealed, leaves the case as it is and is written to
+    the denial log; the other cases go on.
     """
     wiring = wire()
     with wiring.database.transaction() as connection:
@@ -61,7 +62,7 @@ def _dispatch(wiring: Wiring, lead_id: str) -> bool:
         _hold_evidence(wiring, case)
         with wiring.database.transaction() as connection:
             _write_dispatch(wiring, connection, lead_id)
-    except GateRefusal as refusal:
+    except (GateRefusal, EvidenceError) as refusal:
         with wiring.database.transaction() as connection:
             casebook.deny(connection, "dispatch", "dispatch", lead_id, str(refusal), wiring.clock())
         return False

@@ -85,8 +85,11 @@ class House:
             self.add(person(name, Role.OFFICER))
         self.add(person("sue", Role.SUPERVISOR))
 
-    def sealed_lead(self, required: int = 2, seeded: bool = False) -> str:
-        """A lead with a package in the store, open for triage."""
+    def sealed_lead(self, required: int = 2, seeded: bool = False, lost: bool = False) -> str:
+        """A lead with a package in the store, open for triage.
+
+        ``lost``: the clip that its manifest names is not in the store.
+        """
         capture = self._capture()
         lead = Lead(
             lead_id=str(uuid.uuid4()),
@@ -108,6 +111,8 @@ class House:
             raised_at=self.now,
         )
         manifest = self._manifest(capture, lead)
+        if lost:
+            manifest = _with_clip_lost(manifest)
         facts = CaseFacts(
             lead_id=lead.lead_id,
             revision=1,
@@ -132,9 +137,10 @@ class House:
         self.accept(lead_id)
         return lead_id
 
-    def confirmed(self) -> str:
+    def confirmed(self, lost: bool = False) -> str:
         """A case that two officers confirmed."""
-        lead_id = self.candidate()
+        lead_id = self.sealed_lead(lost=lost)
+        self.accept(lead_id)
         self.say(lead_id, "olga")
         self.say(lead_id, "otto")
         return lead_id
@@ -229,3 +235,10 @@ class House:
         self, data: bytes, media_type: str, role: BucketRole = BucketRole.EVIDENCE
     ) -> StoredObject:
         return self.store.put_bytes(role, data, media_type, prefix="gate-tests")
+
+
+def _with_clip_lost(manifest: Manifest) -> Manifest:
+    original, clip, *frames = manifest.items
+    gone = clip.object.model_copy(update={"version_id": frames[0].object.version_id})
+    items = (original, clip.model_copy(update={"object": gone}), *frames)
+    return manifest.model_copy(update={"items": items})

@@ -8,8 +8,10 @@ import sqlalchemy as sa
 
 from enforcement.cases import CaseState
 from enforcement.errors import GateRefusal
+from enforcement.evidence import CaseFacts
 from pipelines.dispatch import dispatch_confirmed
-from storage.records import schema
+from storage.canonical import canonical_bytes, sha256_hex
+from storage.records import casebook, schema
 from storage.records.database import Database
 from tests.gate.house import ALL_FOUR, House
 
@@ -86,6 +88,24 @@ def test_an_outbox_row_over_another_digest_is_refused(house: House) -> None:
     with pytest.raises(GateRefusal, match="current evidence"):
         insert(house.pipeline, schema.outbox, row)
     assert house.outbox_size() == 0
+
+
+def test_an_outbox_row_over_facts_that_nobody_confirmed_is_refused(house: House) -> None:
+    """The case still says confirmed; its facts were changed past the application."""
+    lead_id = house.confirmed()
+    with house.owner.transaction() as connection:
+        facts = casebook.current_facts(connection, lead_id)
+        changed = facts.model_copy(update={"revision": 2, "matter": "noise"})
+        digest = casebook.add_facts(connection, changed, house.now)
+    for stated in (digest, facts_digest(facts)):
+        row = outbox_row(house, lead_id, evidence_digest=stated)
+        with pytest.raises(GateRefusal, match="current evidence"):
+            insert(house.pipeline, schema.outbox, row)
+    assert house.outbox_size() == 0
+
+
+def facts_digest(facts: CaseFacts) -> str:
+    return sha256_hex(canonical_bytes(facts))
 
 
 def test_an_outbox_row_for_a_planted_lead_is_refused(house: House) -> None:

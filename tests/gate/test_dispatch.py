@@ -97,6 +97,16 @@ def test_a_case_whose_manifest_points_to_other_bytes_does_not_leave(
     assert house.denials(lead_id)
 
 
+def test_a_case_whose_evidence_is_lost_does_not_leave_and_holds_up_no_other(
+    house: House, receiver: Receiver
+) -> None:
+    lost, whole = house.confirmed(lost=True), house.confirmed()
+    assert dispatch_confirmed() == [whole]
+    assert house.state(lost) is CaseState.CONFIRMED
+    assert house.outbox_size() == 1
+    assert house.denials(lost)
+
+
 def test_an_answer_lost_on_its_way_is_retried_with_the_same_event_id(
     house: House, receiver: Receiver
 ) -> None:
