@@ -228,6 +228,7 @@ class LeftBehindDetector:
             frames_seen=seen,
             sample_fps=config.sample_fps,
             tracks=watch.tracks(),
+            unsteady_s=watch.unsteady_s(info.duration_s),
         )
 
 
@@ -244,8 +245,9 @@ class _Watch:
         self._last_s: float | None = None
         self._open: list[_Find] = []
         self._closed: list[_Find] = []
-        self._pictures = 0
-        self._unsteady = 0
+        self._times_s: list[float] = []
+        self._unsteady: list[bool] = []
+        """For every picture, whether the view moved or was lost in it."""
         self._views: list[tuple[float, NDArray[np.float64]]] = []
         """Where the ground picture lay in each picture, to say where a find was in it."""
 
@@ -253,14 +255,15 @@ class _Watch:
         """Take in the next picture."""
         step_s = 1 / self._config.sample_fps if self._last_s is None else now_s - self._last_s
         self._last_s = now_s
-        self._pictures += 1
+        self._times_s.append(now_s)
+        self._unsteady.append(False)
         plain = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
         if self._reference is None:
             self._learn_anew(now_s)
             self._reference = Reference(plain, self._config.moved_share)
         seen = self._reference.compare(plain)
         if seen.view is not View.STEADY:
-            self._unsteady += 1
+            self._unsteady[-1] = True
             self._unsettled(now_s, at_once=self._ground is None)
             return
         smooth = np.asarray(cv2.GaussianBlur(image, (3, 3), 0), np.uint8)
@@ -278,19 +281,40 @@ class _Watch:
 
     def tracks(self) -> tuple[Track, ...]:
         """What was found; nothing if the view was unsteady for too much of the time."""
-        if self._unsteady > self._config.unsteady_max * self._pictures:
+        if self._is_unsuitable():
             return ()
         finds = sorted(
             self._closed + self._open, key=lambda find: (find.rested_s, *find.box_px.tolist())
         )
         return tuple(self._track(number, find) for number, find in enumerate(finds, start=1))
 
+    def unsteady_s(self, duration_s: float) -> tuple[tuple[float, float], ...]:
+        """Spans in which the view moved or was lost; all of it if that was so for too long."""
+        if self._is_unsuitable():
+            return ((0.0, duration_s),)
+        flags = list(self._unsteady)
+        begun = len(flags) - len(self._learned)
+        if self._learned and begun > 0 and flags[begun - 1]:
+            flags[begun:] = [True] * len(self._learned)  # the view had not come to rest again
+        spans: list[tuple[float, float]] = []
+        ends_s = [*self._times_s[1:], max(duration_s, self._times_s[-1])] if flags else []
+        for start_s, end_s, unsteady in zip(self._times_s, ends_s, flags, strict=True):
+            if unsteady and spans and spans[-1][1] == start_s:
+                spans[-1] = (spans[-1][0], end_s)
+            elif unsteady:
+                spans.append((start_s, end_s))
+        return tuple((round(start_s, 3), round(end_s, 3)) for start_s, end_s in spans)
+
+    def _is_unsuitable(self) -> bool:
+        return sum(self._unsteady) > self._config.unsteady_max * len(self._unsteady)
+
     def _unsettled(self, now_s: float, *, at_once: bool) -> None:
         """The picture says nothing about the ground; if that lasts, learn the ground anew."""
         if self._unsettled_since_s is None:
             self._unsettled_since_s = now_s
         if at_once or now_s - self._unsettled_since_s >= self._config.unsettled_s:
-            self._unsteady += len(self._learned)  # learned from a view that did not last
+            for number in range(len(self._learned)):  # learned from a view that did not last
+                self._unsteady[-2 - number] = True
             self._reference = None
 
     def _learn_anew(self, now_s: float) -> None:

@@ -119,3 +119,7 @@ class Observation(Record):
     sample_fps: float
     """Frames a second that the model looked at."""
     tracks: tuple[Track, ...] = ()
+    unsteady_s: tuple[tuple[float, float], ...] = ()
+    """Spans, in order and apart, in which the view moved or was not recognised: nothing that
+    rests on a fixed view may be concluded there. The whole capture, if that was so too often.
+    Empty as well if the model does not look at the view."""

@@ -1,7 +1,9 @@
 """Rules: what counts, where, for how long; and the pure check of observations against them."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from enum import StrEnum
+from math import inf
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
@@ -107,6 +109,7 @@ def find(
 
     ``observations`` are those of one capture, one for each model. Raises ConfigurationError if
     one of the rule's models has not looked: absence of an observation is no absence of things.
+    That the view was unsteady is believed of any of them, whether the rule names it or not.
     """
     seen = {observation.model: observation for observation in observations}
     missing = [model for model in rule.models if model not in seen]
@@ -115,6 +118,8 @@ def find(
             f"rule {rule.rule_id} needs observations by {', '.join(missing)}; it has not looked"
         )
     scene = Scene(tuple(seen[model] for model in rule.models))
+    unsteady_s = sorted(span for look in seen.values() for span in look.unsteady_s)
+    unsteady_s = [(a, inf if b >= scene.duration_s - 0.001 else b) for a, b in unsteady_s]
     found: list[Finding] = []
     for zone in zones:
         if zone.purpose is not rule.purpose:
@@ -126,8 +131,24 @@ def find(
                 incidents = zone_intrusion(params, zone, scene)
             case StoppedVehicle() as params:
                 incidents = stopped_vehicle(params, zone, scene)
-        found += [_finding(incident, rule, zone) for incident in incidents]
+        steady = (_in_steady_view(incident, unsteady_s) for incident in incidents)
+        found += [_finding(incident, rule, zone) for incident in steady if incident is not None]
     return _merged(rule, sorted(found, key=lambda finding: (finding.alarm_at_s, finding.box)))
+
+
+def _in_steady_view(
+    incident: Incident, unsteady_s: Iterable[tuple[float, float]]
+) -> Incident | None:
+    """The incident, raised only once the view stands still; None if it was over by then.
+
+    Every kind of rule there is rests on a fixed view: zones and places mean nothing without one.
+    """
+    for start_s, end_s in unsteady_s:
+        if start_s <= incident.alarm_at_s < end_s:
+            if end_s == inf or (incident.end_s is not None and incident.end_s < end_s):
+                return None
+            incident = replace(incident, alarm_at_s=end_s)
+    return incident
 
 
 def _finding(incident: Incident, rule: Rule, zone: Zone) -> Finding:

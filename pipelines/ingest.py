@@ -80,7 +80,9 @@ def _newest_file(wiring: Wiring, feed_id: str) -> Path:
     source = wiring.catalog.feed(feed_id).source
     if source.kind != "folder":
         raise ConfigurationError(f"feed {feed_id} is a live camera: name a file with --footage")
-    files = finished_files(wiring.located(source), wiring.clock())
+    # Whatever lies there will do, finished or not.
+    source = wiring.located(source).model_copy(update={"settle_s": 0.0})
+    files = finished_files(source, wiring.clock())
     if not files:
         raise ConfigurationError(f"feed {feed_id} has no footage yet: name a file with --footage")
     return max(files, key=lambda file: file.modified_at).path

@@ -18,12 +18,12 @@ def _queue_url() -> str:
 
 
 class ReviewQueue(AirflowPlugin):
-    """Adds "Review queue" to the navigation."""
+    """Adds "Review" to the navigation; Airflow cuts off a longer name."""
 
     name = "review_queue"
     external_views: list[Any] = [  # noqa: RUF012 - Airflow declares it so
         {
-            "name": "Review queue",
+            "name": "Review",
             "href": _queue_url(),
             "destination": "nav",
             "category": None,

@@ -224,6 +224,6 @@ def test_the_navigation_leads_to_the_review_queue(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     [view] = json.loads(done.stdout.splitlines()[-1])
-    assert (view["name"], view["destination"]) == ("Review queue", "nav")
+    assert (view["name"], view["destination"]) == ("Review", "nav")
     assert view["href"] == "http://127.0.0.1:9180/"
     assert "url_route" not in view

@@ -212,7 +212,36 @@ def test_a_camera_that_pans_gives_no_object(tmp_path: Path) -> None:
             scene.bag(image)
         return image
 
-    assert observe(tmp_path, panning).tracks == ()
+    seen = observe(tmp_path, panning)
+    assert seen.tracks == ()
+    assert seen.unsteady_s == ((0.0, seen.duration_s),)
+
+
+def test_when_the_view_moved_is_told_and_only_then(tmp_path: Path) -> None:
+    wide = scene.ground(width=WIDTH * 3)
+
+    def turns_once(t_s: float) -> Image:
+        left = round(80 * min(max(0.0, t_s - 8.0), 1.5))
+        return wide[:, left : left + WIDTH]
+
+    seen = observe(tmp_path, turns_once, seconds=16.0)
+    (span_s,) = seen.unsteady_s
+    assert 8.0 <= span_s[0] <= 8.7
+    assert 9.0 <= span_s[1] <= 10.0
+    assert observe(tmp_path, drop).unsteady_s == ()
+
+
+def test_a_view_that_has_not_come_to_rest_when_the_footage_ends_is_unsteady(tmp_path: Path) -> None:
+    wide = scene.ground(width=WIDTH * 3)
+
+    def turns_at_last(t_s: float) -> Image:
+        left = round(80 * min(max(0.0, t_s - 9.0), 2.0))
+        return wide[:, left : left + WIDTH]
+
+    seen = observe(tmp_path, turns_at_last, seconds=12.0)
+    (span_s,) = seen.unsteady_s
+    assert 9.0 <= span_s[0] <= 9.7
+    assert span_s[1] == pytest.approx(seen.duration_s, abs=0.01)
 
 
 @pytest.mark.parametrize(("pans_s", "found"), [(1.5, 1), (6.0, 0)])
@@ -229,7 +258,10 @@ def test_footage_that_is_unsteady_for_more_than_a_quarter_is_unsuitable(
         scene.walker(image, t_s, 10.0)
         return image
 
-    assert len(real(observe(tmp_path, pans_first, seconds=17.0).tracks)) == found
+    seen = observe(tmp_path, pans_first, seconds=17.0)
+    assert len(real(seen.tracks)) == found
+    unsuitable = seen.unsteady_s == ((0.0, seen.duration_s),)
+    assert unsuitable is not bool(found)
 
 
 def test_a_mast_that_shakes_in_the_wind_still_sees_the_bag(tmp_path: Path) -> None:

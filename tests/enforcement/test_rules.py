@@ -445,3 +445,49 @@ def test_a_rule_is_in_force_from_the_first_moment_and_until_before_the_last() ->
     ]  # fmt: skip
     with pytest.raises(ValidationError, match="valid_until"):
         rule(RuleKind.LEFT_BEHIND, valid_from=end, valid_until=start)
+
+
+# A view that does not stand still
+
+
+def at_rest(kind: RuleKind, *unsteady_s: tuple[float, float]) -> tuple[Finding, ...]:
+    """One incident of the kind from 2 s on, seen by a model beside one that watches the view."""
+    label = Label.CAR if kind is RuleKind.STOPPED_VEHICLE else Label.PERSON
+    there = track(label, lambda _: standing(0.42), 2.0, 20.0)
+    view = observation(LEFT).model_copy(update={"unsteady_s": unsteady_s})
+    return find(rule(kind), (zone(kind),), (observation(YOLO, there), view))
+
+
+def dumping_in_view(*unsteady_s: tuple[float, float]) -> tuple[Finding, ...]:
+    kind = RuleKind.LEFT_BEHIND
+    view = observation(LEFT, bag()).model_copy(update={"unsteady_s": unsteady_s})
+    return find(rule(kind), (zone(kind),), (view, observation(YOLO, dumper())))
+
+
+@pytest.mark.parametrize("kind", [RuleKind.ZONE_INTRUSION, RuleKind.STOPPED_VEHICLE])
+@pytest.mark.parametrize("span_s", [(0.0, 30.0), (1.0, 25.0), (0.0, 29.9995)])
+def test_nothing_is_found_in_a_view_that_moves_meanwhile(
+    kind: RuleKind, span_s: tuple[float, float]
+) -> None:
+    assert len(at_rest(kind)) == 1
+    assert at_rest(kind, span_s) == ()
+
+
+def test_nothing_is_left_behind_in_a_view_that_moves_to_the_end() -> None:
+    assert len(dumping_in_view()) == 1
+    assert dumping_in_view((9.0, 30.0)) == ()
+
+
+@pytest.mark.parametrize("kind", [RuleKind.ZONE_INTRUSION, RuleKind.STOPPED_VEHICLE])
+def test_what_outlasts_a_shaken_view_is_found_once_the_view_stands_still(kind: RuleKind) -> None:
+    (undisturbed,) = at_rest(kind)
+    alarm_s = undisturbed.alarm_at_s
+    (found,) = at_rest(kind, (alarm_s, alarm_s + 1.0), (alarm_s + 1.0, alarm_s + 2.0))
+    assert found.alarm_at_s == pytest.approx(alarm_s + 2.0)
+    assert found.onset_s == undisturbed.onset_s
+
+
+def test_a_view_that_moved_before_or_after_the_alarm_changes_nothing() -> None:
+    (undisturbed,) = at_rest(RuleKind.ZONE_INTRUSION)
+    alarm_s = undisturbed.alarm_at_s
+    assert at_rest(RuleKind.ZONE_INTRUSION, (0.0, alarm_s), (alarm_s + 0.1, 30.0)) == (undisturbed,)

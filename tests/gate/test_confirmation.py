@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import rfc8785
 
 from enforcement.cases import CaseState
 from enforcement.cases import ConfirmVerdict as Answer
@@ -13,6 +14,7 @@ from enforcement.errors import GateRefusal, NotPermitted, StaleVersion
 from enforcement.people import Role
 from pipelines.dispatch import deliver_due, dispatch_confirmed
 from review.desk import FactsChange, Verdict
+from storage.canonical import sha256_hex
 from tests.gate.house import ALL_FOUR, House, person
 from tests.gate.receiver import Receiver
 
@@ -29,6 +31,7 @@ def test_two_officers_confirm_and_the_recipient_gets_one_verifiable_event(
     event = json.loads(body)
     assert event["id"] == event_id
     assert event["data"]["evidence_digest"] == house.case(lead_id).evidence_digest
+    assert sha256_hex(rfc8785.dumps(event["data"]["facts"])) == event["data"]["evidence_digest"]
     assert len(event["data"]["confirmations"]) == 2
     assert dispatch_confirmed() == []
     assert deliver_due() == {"delivered": 0, "failed": 0}
