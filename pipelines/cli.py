@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -102,7 +103,7 @@ def up(
 
 @app.command()
 def ingest(
-    files: Annotated[list[Path], typer.Argument(help="Video files.", exists=True, dir_okay=False)],
+    files: Annotated[list[Path], typer.Argument(help="Video files.")],
     feed: Annotated[str, typer.Option(help="Feed of the catalog whose zones apply.")] = "inbox",
     as_json: AsJson = False,
 ) -> None:
@@ -113,6 +114,9 @@ def ingest(
     from pipelines import ingest as steps
     from pipelines.wiring import prepare, store_running, wire
 
+    missing = [str(path) for path in files if not path.is_file()]
+    if missing:
+        raise ConfigurationError(f"there is no file {', '.join(missing)}")
     wiring = wire()
     with store_running(wiring), Progress(console=err, transient=True) as progress:
         prepare(wiring)
@@ -185,18 +189,14 @@ def evaluate(
 @queue_app.command("list")
 def queue_list(
     as_json: AsJson = False,
-    state: Annotated[list[str] | None, typer.Option(help="Only these states.")] = None,
+    state: Annotated[list[CaseState] | None, typer.Option(help="Only these states.")] = None,
 ) -> None:
     """List leads and cases, oldest alarm first."""
     from pipelines.wiring import wire
     from storage.records import casebook
 
-    try:
-        states = [CaseState(name) for name in state] if state else None
-    except ValueError as error:
-        raise ConfigurationError(f"{error}; states are {', '.join(CaseState)}") from error
     with _records(wire().settings), wire().database.transaction() as connection:
-        entries = casebook.queue(connection, states, limit=10_000)
+        entries = casebook.queue(connection, state or None, limit=10_000)
     if as_json:
         leads = [
             {
@@ -349,7 +349,7 @@ def accounts_list() -> None:
 @accounts_app.command("add")
 def accounts_add(
     username: str,
-    role: Annotated[str, typer.Option(help="analyst, officer, supervisor or service.")],
+    role: Annotated[Role, typer.Option(help="What the account may do.")],
     person: Annotated[str, typer.Option(help="Staff number of the natural person.")],
     name: Annotated[str, typer.Option(help="Name as shown.")],
     certificate: Annotated[str | None, typer.Option(help="An officer's certificate.")] = None,
@@ -368,13 +368,14 @@ def accounts_add(
             username=username,
             person_id=person,
             display_name=name,
-            role=Role(role),
+            role=role,
             certificate_no=certificate,
             certificate_valid_from=valid_from and valid_from.replace(tzinfo=UTC),
             certificate_valid_until=valid_until and valid_until.replace(tzinfo=UTC),
         )
-    except ValueError as error:
-        raise ConfigurationError(f"this account cannot be: {error}") from error
+    except ValidationError as error:
+        reasons = "; ".join(one["msg"].removeprefix("Value error, ") for one in error.errors())
+        raise ConfigurationError(f"this account cannot be: {reasons}") from error
     with _records(Settings.load()) as database, database.transaction() as connection:
         accounts.add_account(connection, account, password)
     typer.echo(f"{username} may sign in")
