@@ -75,6 +75,33 @@ def test_every_refusal_can_be_told_in_chinese() -> None:
         assert language.retold("zh-Hans", text, labels.ALL) != text, text
 
 
+def stated_reasons() -> list[str]:
+    """Why a rule was satisfied: the texts in every ``reasons = (…)`` of the rules, values as 7."""
+    stated = []
+    for name in ("dumping", "occupancy"):
+        tree = ast.parse((ROOT / "enforcement" / f"{name}.py").read_text("utf-8"))
+        for node in ast.walk(tree):
+            named = isinstance(node, ast.keyword) and node.arg == "reasons"
+            if isinstance(node, ast.Assign):
+                named = ast.unparse(node.targets[0]) == "reasons"
+            value = getattr(node, "value", None)
+            if named and isinstance(value, ast.Tuple):
+                choices = [
+                    [e.body, e.orelse] if isinstance(e, ast.IfExp) else [e] for e in value.elts
+                ]
+                stated += [text for each in choices for one in each for text in _text(one)]
+    return stated
+
+
+def test_every_reason_of_a_rule_can_be_told_in_chinese() -> None:
+    reasons = stated_reasons()
+    assert len(reasons) >= 8
+    for text in reasons:
+        assert language.retold("zh-Hans", text, labels.ALL) != text, text
+    told = language.retold("zh-Hans", "person and car away since 12.4 s", labels.ALL)
+    assert told == "人员、小汽车自 12.4 秒起已离开"
+
+
 def test_values_inside_a_refusal_are_translated_too() -> None:
     text = "this needs the role analyst or officer; you are signed in as service"
     told = language.retold("zh-Hans", text, labels.ALL)
