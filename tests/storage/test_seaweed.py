@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import ssl
@@ -292,3 +293,18 @@ def test_starting_twice_is_starting_once(s3_server: SeaweedServer) -> None:
     s3_server.start()
     assert s3_server.pid() == before
     assert json.loads((s3_server.state_dir / "s3-credentials.json").read_text())
+
+
+def test_a_full_disk_is_named_when_the_server_cannot_start(
+    tmp_path: Path, free_base_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crashing = tmp_path / "weed"
+    crashing.write_text("#!/bin/sh\nexit 1\n")
+    crashing.chmod(0o755)
+    server = SeaweedServer(tmp_path / "s3", free_base_port(), binary=crashing)
+    with pytest.raises(StoreUnavailable, match=r"ended while starting:\n"):
+        server.start()
+    usage = shutil.disk_usage(tmp_path)._replace(free=31 * 2**20)
+    monkeypatch.setattr("storage.seaweed.shutil.disk_usage", lambda _: usage)
+    with pytest.raises(StoreUnavailable, match=r"only 31 MiB are free .* make room"):
+        server.start()
