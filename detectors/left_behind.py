@@ -14,6 +14,7 @@ reported with its ``edge_ratio`` below 1: the rule decides.
 
 import hashlib
 from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -38,12 +39,12 @@ from detectors.blobs import (
     shows_through,
     slope,
 )
-from detectors.detector import DetectorConfig, Progress
+from detectors.detector import Detector, DetectorConfig
 from detectors.steadiness import Reference, View
-from enforcement.footage import Label, Observation, Track, TrackPoint
+from enforcement.footage import Label, Track, TrackPoint
 from enforcement.geometry import Box
 from enforcement.model import Score
-from media.footage import Image, frames, probe
+from media.footage import FootageInfo, Frame, Image, frames
 
 MODEL = "left-behind"
 
@@ -188,11 +189,12 @@ class _Ground:
         self.differing[mask] = False
 
 
-class LeftBehindDetector:
+class LeftBehindDetector(Detector):
     """Finds objects that were left in one capture file after another."""
 
     def __init__(self, config: LeftBehindConfig | None = None) -> None:
         self._config = config or LeftBehindConfig()
+        super().__init__(self._config)
 
     @property
     def model(self) -> str:
@@ -203,33 +205,14 @@ class LeftBehindDetector:
         return model_digest()
 
     @property
-    def config_digest(self) -> str:
-        return self._config.digest
+    def sample_fps(self) -> float:
+        return self._config.sample_fps
 
-    def observe(self, path: Path, capture_id: str, progress: Progress | None = None) -> Observation:
-        """All objects that came to rest in the file. Raises BadFootage."""
-        info, config = probe(path), self._config
-        watch = _Watch(config)
-        seen = 0
-        for frame in frames(path, sample_fps=config.sample_fps, height_px=config.height_px):
-            watch.see(frame.image, frame.t_s)
-            seen += 1
-            if progress is not None and info.duration_s > 0:
-                progress(min(1.0, frame.t_s / info.duration_s))
-        return Observation(
-            capture_id=capture_id,
-            model=self.model,
-            model_digest=self.model_digest,
-            config_digest=self.config_digest,
-            config=config.as_recorded,
-            width_px=info.width_px,
-            height_px=info.height_px,
-            duration_s=info.duration_s,
-            frames_seen=seen,
-            sample_fps=config.sample_fps,
-            tracks=watch.tracks(),
-            unsteady_s=watch.unsteady_s(info.duration_s),
-        )
+    def _watch(self, info: FootageInfo) -> "_Watch":
+        return _Watch(self._config)
+
+    def _pictures(self, path: Path) -> Iterator[Frame]:
+        return frames(path, sample_fps=self.sample_fps, height_px=self._config.height_px)
 
 
 class _Watch:

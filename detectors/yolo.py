@@ -6,7 +6,7 @@ padded to whole strides, as in Ultralytics' rectangular letterbox.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -20,13 +20,13 @@ from pydantic import Field
 from supervision import Detections
 from trackers import ByteTrackTracker
 
-from detectors.detector import DetectorConfig, Progress
+from detectors.detector import Detector, DetectorConfig
 from detectors.models import InstalledModel
 from enforcement.errors import ModelError
-from enforcement.footage import Label, Observation, Track, TrackPoint
+from enforcement.footage import Label, Track, TrackPoint
 from enforcement.geometry import Box, iou
 from enforcement.model import Score
-from media.footage import Image, frames, probe
+from media.footage import FootageInfo, Frame, Image, frames
 
 _PAD_GREY = 114
 """Fill of the letterbox, the grey that YOLO models are trained with (Ultralytics)."""
@@ -100,12 +100,13 @@ class _Growing:
     votes: dict[Label, float] = field(default_factory=lambda: defaultdict(float))
 
 
-class YoloDetector:
+class YoloDetector(Detector):
     """Detects and tracks people and vehicles in one capture file after another."""
 
     def __init__(self, model: InstalledModel, config: YoloConfig | None = None) -> None:
         self._model = model
         self._config = config or YoloConfig()
+        super().__init__(self._config)
         self._core = openvino.Core()
         self._compiled: dict[tuple[int, int], openvino.CompiledModel] = {}
 
@@ -118,37 +119,18 @@ class YoloDetector:
         return self._model.digest
 
     @property
-    def config_digest(self) -> str:
-        return self._config.digest
+    def sample_fps(self) -> float:
+        return self._config.sample_fps
 
-    def observe(self, path: Path, capture_id: str, progress: Progress | None = None) -> Observation:
-        """All people and vehicles in the file. Raises BadFootage, ModelError."""
-        info = probe(path)
-        entry, config = self._model.entry, self._config
+    def _watch(self, info: FootageInfo) -> "_Watch":
+        entry = self._model.entry
         box = _Letterbox.fitting(info.width_px, info.height_px, entry.input_px, entry.stride_px)
         network = self._network(box)
-        tracking = [_GroupTracking(group, entry.labels, box, config) for group in _GROUPS]
-        seen = 0
-        for frame in frames(path, sample_fps=config.sample_fps):
-            found = self._detect(network, box, frame.image)
-            for tracks in tracking:
-                tracks.update(found, frame.t_s)
-            seen += 1
-            if progress is not None and info.duration_s > 0:
-                progress(min(1.0, frame.t_s / info.duration_s))
-        return Observation(
-            capture_id=capture_id,
-            model=self.model,
-            model_digest=self.model_digest,
-            config_digest=self.config_digest,
-            config=config.as_recorded,
-            width_px=info.width_px,
-            height_px=info.height_px,
-            duration_s=info.duration_s,
-            frames_seen=seen,
-            sample_fps=config.sample_fps,
-            tracks=_numbered(growing for tracks in tracking for growing in tracks.grown()),
-        )
+        tracking = [_GroupTracking(group, entry.labels, box, self._config) for group in _GROUPS]
+        return _Watch(lambda image: self._detect(network, box, image), tracking)
+
+    def _pictures(self, path: Path) -> Iterator[Frame]:
+        return frames(path, sample_fps=self.sample_fps)
 
     def _network(self, box: _Letterbox) -> openvino.CompiledModel:
         """The network compiled for this input size, once per size."""
@@ -193,6 +175,27 @@ class YoloDetector:
         least, most = self._config.score_min, self._config.overlap_max
         kept = cv2.dnn.NMSBoxesBatched(sized, scores.tolist(), list(groups), least, most)
         return np.sort(np.asarray(kept, np.intp))
+
+
+class _Watch:
+    """Watches one capture: every picture is detected in by itself, every group tracked."""
+
+    def __init__(
+        self, detect: Callable[[Image], Detections], tracking: Sequence["_GroupTracking"]
+    ) -> None:
+        self._detect, self._tracking = detect, tracking
+
+    def see(self, image: Image, now_s: float) -> None:
+        found = self._detect(image)
+        for group in self._tracking:
+            group.update(found, now_s)
+
+    def tracks(self) -> tuple[Track, ...]:
+        return _numbered(growing for group in self._tracking for growing in group.grown())
+
+    def unsteady_s(self, duration_s: float) -> tuple[tuple[float, float], ...]:
+        """None: whoever looks at single pictures cannot tell that the view moved."""
+        return ()
 
 
 class _GroupTracking:

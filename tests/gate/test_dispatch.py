@@ -3,6 +3,7 @@
 import json
 from datetime import timedelta
 from io import BytesIO
+from typing import NoReturn
 
 import pytest
 
@@ -16,6 +17,14 @@ from storage.evidence_store import BucketRole
 from storage.records import casebook, outbox
 from tests.gate.house import House
 from tests.gate.receiver import Receiver
+
+
+class Crash(BaseException):
+    """The process ends here; nothing may catch it on the way."""
+
+
+def crash(*_: object) -> NoReturn:
+    raise Crash
 
 
 def proof_of(house: House, lead_id: str) -> ConfirmedCase:
@@ -130,13 +139,6 @@ def test_a_crash_between_commit_and_send_loses_and_doubles_nothing(
 ) -> None:
     house.confirmed()
     dispatch_confirmed()
-
-    class Crash(BaseException):
-        pass
-
-    def crash(*_: object) -> str:
-        raise Crash
-
     with monkeypatch.context() as patch:
         patch.setattr(dispatch, "_post", crash)
         with pytest.raises(Crash):
@@ -151,13 +153,6 @@ def test_a_crash_between_send_and_receipt_sends_the_same_event_again(
 ) -> None:
     house.confirmed()
     dispatch_confirmed()
-
-    class Crash(BaseException):
-        pass
-
-    def crash(*_: object) -> None:
-        raise Crash
-
     with monkeypatch.context() as patch:
         patch.setattr(outbox, "note_attempt", crash)
         with pytest.raises(Crash):

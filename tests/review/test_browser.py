@@ -28,7 +28,9 @@ INK = (
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium"),
+    pytest.mark.skipif(
+        not CHROMIUM.exists(), reason="no chromium: the pages are not tried in a browser"
+    ),
 ]
 
 Open = Callable[..., Page]
