@@ -85,10 +85,10 @@ class House:
             self.add(person(name, Role.OFFICER))
         self.add(person("sue", Role.SUPERVISOR))
 
-    def sealed_lead(self, required: int = 2, seeded: bool = False, lost: bool = False) -> str:
+    def sealed_lead(self, required: int = 2, seeded: bool = False, swapped: bool = False) -> str:
         """A lead with a package in the store, open for triage.
 
-        ``lost``: the clip that its manifest names is not in the store.
+        ``swapped``: the clip in the store is not the one that its manifest names.
         """
         capture = self._capture()
         lead = Lead(
@@ -111,8 +111,8 @@ class House:
             raised_at=self.now,
         )
         manifest = self._manifest(capture, lead)
-        if lost:
-            manifest = _with_clip_lost(manifest)
+        if swapped:
+            manifest = _with_other_clip(manifest)
         facts = CaseFacts(
             lead_id=lead.lead_id,
             revision=1,
@@ -137,9 +137,9 @@ class House:
         self.accept(lead_id)
         return lead_id
 
-    def confirmed(self, lost: bool = False) -> str:
+    def confirmed(self, swapped: bool = False) -> str:
         """A case that two officers confirmed."""
-        lead_id = self.sealed_lead(lost=lost)
+        lead_id = self.sealed_lead(swapped=swapped)
         self.accept(lead_id)
         self.say(lead_id, "olga")
         self.say(lead_id, "otto")
@@ -237,8 +237,8 @@ class House:
         return self.store.put_bytes(role, data, media_type, prefix="gate-tests")
 
 
-def _with_clip_lost(manifest: Manifest) -> Manifest:
+def _with_other_clip(manifest: Manifest) -> Manifest:
     original, clip, *frames = manifest.items
-    gone = clip.object.model_copy(update={"version_id": frames[0].object.version_id})
-    items = (original, clip.model_copy(update={"object": gone}), *frames)
+    other = clip.object.model_copy(update={"sha256": "0" * 64})
+    items = (original, clip.model_copy(update={"object": other}), *frames)
     return manifest.model_copy(update={"items": items})

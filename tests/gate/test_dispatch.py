@@ -106,14 +106,14 @@ def test_a_case_whose_manifest_points_to_other_bytes_does_not_leave(
     assert house.denials(lead_id)
 
 
-def test_a_case_whose_evidence_is_lost_does_not_leave_and_holds_up_no_other(
+def test_a_case_whose_evidence_is_not_what_was_sealed_stays_and_holds_up_no_other(
     house: House, receiver: Receiver
 ) -> None:
-    lost, whole = house.confirmed(lost=True), house.confirmed()
+    swapped, whole = house.confirmed(swapped=True), house.confirmed()
     assert dispatch_confirmed() == [whole]
-    assert house.state(lost) is CaseState.CONFIRMED
+    assert house.state(swapped) is CaseState.CONFIRMED
     assert house.outbox_size() == 1
-    assert house.denials(lost)
+    assert house.denials(swapped)
 
 
 def test_an_answer_lost_on_its_way_is_retried_with_the_same_event_id(
