@@ -105,11 +105,6 @@ class Manifest(Record):
     """Why the rule holds, in words for the reviewer."""
     software_version: Annotated[str, StringConstraints(min_length=1)]
 
-    @property
-    def original(self) -> EvidenceItem:
-        """The one item that is the capture as received."""
-        return next(item for item in self.items if item.kind is EvidenceKind.ORIGINAL)
-
     def of_kind(self, kind: EvidenceKind) -> tuple[EvidenceItem, ...]:
         """The items of one kind, in the order of the manifest."""
         return tuple(item for item in self.items if item.kind is kind)

@@ -20,11 +20,6 @@ class StoredObject(Record):
     media_type: str
 
 
-class CaptureState(StrEnum):
-    FILED = "filed"
-    QUARANTINED = "quarantined"
-
-
 class Capture(Record):
     """Bytes exactly as received, filed and hashed before any detector looked at them."""
 

@@ -1,6 +1,5 @@
 """Where things are: sites, the feeds configured there, their zones and physical devices."""
 
-from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
@@ -91,12 +90,8 @@ class Feed(Record):
     source: Annotated[FolderSource | RtspSource, Field(discriminator="kind")]
     zones: tuple[Zone, ...] = ()
     clock_offset_s: float = 0.0
+    """What must be added to the device's clock to get true UTC."""
     enabled: bool = True
-
-    @property
-    def clock_offset(self) -> timedelta:
-        """What must be added to the device's clock to get true UTC."""
-        return timedelta(seconds=self.clock_offset_s)
 
     @model_validator(mode="after")
     def _zone_ids_are_distinct(self) -> Self:

@@ -56,7 +56,6 @@ class Rule(Record):
     models: Annotated[tuple[Name, ...], Field(min_length=1)]
     valid_from: Utc | None = None
     valid_until: Utc | None = None
-    warn_only: bool = False
     quiet_after_rejection_s: Seconds = 0.0
     same_incident_s: Seconds = 60.0
 

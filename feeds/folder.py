@@ -44,10 +44,6 @@ class DroppedFile:
     """``name``: time in the file name (UTC where it names no zone). ``container``: the file's own
     creation time. ``mtime``: last change of the file less its length."""
 
-    @property
-    def is_empty(self) -> bool:
-        return self.size == 0
-
 
 def finished_files(source: FolderSource, now: datetime) -> list[DroppedFile]:
     """Files that match the pattern and have settled, oldest capture first.

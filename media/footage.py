@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from enforcement.errors import BadFootage, StoreUnavailable
-from media.encoding import write_h264 as write_h264
+from media.encoding import write_h264
 
 Image = NDArray[np.uint8]
 """A picture, ``(H, W, 3)`` uint8 BGR."""

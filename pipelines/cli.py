@@ -394,6 +394,21 @@ def accounts_close(username: str) -> None:
     typer.echo(f"{username} is closed")
 
 
+@evidence_app.command("quarantined")
+def evidence_quarantined() -> None:
+    """List captures that nobody could decode, newest first; their bytes are kept as received."""
+    from storage.records import captures
+
+    with _records(Settings.load()) as database, database.transaction() as connection:
+        rows = captures.quarantined(connection)
+    table = Table("set aside (UTC)", "feed", "file", "reason")
+    for row in rows:
+        table.add_row(
+            f"{row['at']:%Y-%m-%d %H:%M:%S}", row["feed_id"], row["source_name"], row["reason"]
+        )
+    out.print(table if rows else "No capture was set aside.")
+
+
 @evidence_app.command("verify")
 def evidence_verify(as_json: AsJson = False) -> None:
     """Re-hash every capture and every sealed package against the records; exit code 1 on damage."""

@@ -9,7 +9,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from media.footage import write_h264
+from media.encoding import write_h264
 
 Image = NDArray[np.uint8]
 Painter = Callable[[float], Image]

@@ -17,7 +17,7 @@ from detectors.yolo import YoloConfig, YoloDetector, _GroupTracking, _Letterbox,
 from enforcement.errors import BadFootage
 from enforcement.footage import Label, Observation
 from enforcement.geometry import Box, iou
-from media.footage import write_h264
+from media.encoding import write_h264
 
 LABELS = {0: Label.PERSON, 2: Label.CAR, 7: Label.TRUCK}
 VEHICLES = frozenset({Label.CAR, Label.TRUCK})

@@ -33,6 +33,7 @@ VERBS = [
     ["accounts", "list"],
     ["accounts", "close"],
     ["evidence"],
+    ["evidence", "quarantined"],
     ["evidence", "verify"],
 ]
 
