@@ -199,11 +199,11 @@ def _to_the_alarm(page: Page) -> None:
 
 def _until(page: Page, condition: str) -> None:
     """Wait for a condition; Playwright's own way needs ``eval``, which the pages' CSP forbids."""
-    for _ in range(200):
+    for _ in range(600):
         if page.evaluate(condition):
             return
         page.wait_for_timeout(50)
-    raise AssertionError(f"not within 10 s: {condition}")
+    raise AssertionError(f"not within 30 s: {condition}")
 
 
 def _confirm(page: Page) -> None:
