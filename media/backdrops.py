@@ -16,8 +16,6 @@ from media.scenery import (
     Tree,
     column_of,
     paste,
-    project,
-    px_per_m,
     row_of,
 )
 
@@ -46,15 +44,15 @@ def layby() -> Place:
     painter.strip(ground, 9.1, 9.35, _KERB, 0.05)
     painter.strip(ground, 6.0, 9.1, _GRASS, 0.3)
     painter.strip(ground, 21.4, 21.55, _PAINT, 0.08)
-    _dashes(ground, 15.3, 15.45, 1.2, 0.9)
-    _dashes(ground, 18.4, 18.55, 2.4, 2.4)
+    dashes(ground, 15.3, 15.45, 1.2, 0.9)
+    dashes(ground, 18.4, 18.55, 2.4, 2.4)
     for left_m in (-9.0, -3.2, 2.6, 8.4):
-        _patch(ground, (left_m, left_m + 0.09), (9.5, 15.0), _PAINT)
+        patch(ground, (left_m, left_m + 0.09), (9.5, 15.0), _PAINT)
     painter.lay(ground)
-    _hedge(painter, 23.6, 1.7)
-    _guard_rail(painter, 22.3)
-    _litter_bin(painter, 5.4, 14.2)
-    trees = (_tree(painter, -7.4, 23.0, 5.6), _tree(painter, 8.1, 23.4, 4.9))
+    hedge(painter, 23.6, 1.7)
+    guard_rail(painter, 22.3)
+    litter_bin(painter, 5.4, 14.2)
+    trees = (tree(painter, -7.4, 23.0, 5.6), tree(painter, 8.1, 23.4, 4.9))
     return Place(painter.finish(), trees)
 
 
@@ -65,20 +63,20 @@ def street(fire_lane: bool) -> Place:
     painter.sky((214, 180, 140), (238, 228, 214))
     ground = painter.ground_texture(_PAVING, 0.08)
     painter.strip(ground, 13.6, 20.6, _ASPHALT, 0.11)
-    _tiles(ground, 6.0, 13.4, 0.6)
-    _tiles(ground, 20.8, 30.0, 0.5)
+    tiles(ground, 6.0, 13.4, 0.6)
+    tiles(ground, 20.8, 30.0, 0.5)
     for near_m in (13.4, 20.6):
         painter.strip(ground, near_m, near_m + 0.2, _KERB, 0.05)
     if fire_lane:
-        _hatched(ground, (-5.2, 3.2), (14.0, 17.3), _RED)
+        hatched(ground, (-5.2, 3.2), (14.0, 17.3), _RED)
     else:
-        _dashes(ground, 17.1, 17.25, 2.0, 2.0)
+        dashes(ground, 17.1, 17.25, 2.0, 2.0)
     painter.lay(ground)
-    painter.wall(_house_front(painter, 24.0, 8.2), (-12.0, 12.0), 22.6, 8.2)
+    painter.wall(house_front(painter, 24.0, 8.2), (-12.0, 12.0), 22.6, 8.2)
     painter.shade(0.0, 22.4, 30.0, 1.2, 0.35)
     for x_m in (-6.2, -2.6, 2.8, 6.4):
-        _bollard(painter, x_m, 21.0)
-    trees = () if fire_lane else (_tree(painter, -5.6, 21.6, 4.6), _tree(painter, 6.6, 21.6, 4.9))
+        bollard(painter, x_m, 21.0)
+    trees = () if fire_lane else (tree(painter, -5.6, 21.6, 4.6), tree(painter, 6.6, 21.6, 4.9))
     return Place(painter.finish(), trees)
 
 
@@ -89,11 +87,11 @@ def yard(closed_area: bool) -> Place:
     painter.sky((216, 186, 150), (236, 228, 218))
     painter.hills(190, 60, (120, 130, 108))
     ground = painter.ground_texture(_CONCRETE, 0.09)
-    _tiles(ground, 6.0, 30.0, 2.4)
+    tiles(ground, 6.0, 30.0, 2.4)
     if closed_area:
-        _hatched(ground, (0.2, 5.6), (11.6, 17.2), _YELLOW)
+        hatched(ground, (0.2, 5.6), (11.6, 17.2), _YELLOW)
     painter.lay(ground)
-    painter.wall(_bricks(painter, 32.0, 3.0), (-16.0, 16.0), 24.5, 3.0)
+    painter.wall(bricks(painter, 32.0, 3.0), (-16.0, 16.0), 24.5, 3.0)
     painter.shade(0.0, 24.3, 34.0, 1.2, 0.35)
     containers = (
         ((-8.4, -2.3), 22.0, (116, 92, 40)),
@@ -101,17 +99,17 @@ def yard(closed_area: bool) -> Place:
         ((5.4, 11.5), 22.0, (104, 118, 74)),
     )
     for span_m, z_m, colour in containers[: 3 if closed_area else 2]:
-        painter.wall(_container(painter, 6.1, 2.6, colour), span_m, z_m, 2.6)
+        painter.wall(container(painter, 6.1, 2.6, colour), span_m, z_m, 2.6)
         painter.shade(sum(span_m) / 2, z_m - 0.1, 6.8, 0.9, 0.4)
     if closed_area:
         for x_m in (0.2, 2.9, 5.6):
-            _bollard(painter, x_m, 17.3)
+            bollard(painter, x_m, 17.3)
         return Place(painter.finish())
-    trees = (_tree(painter, -8.2, 23.2, 4.4), _tree(painter, 5.9, 19.0, 5.0))
+    trees = (tree(painter, -8.2, 23.2, 4.4), tree(painter, 5.9, 19.0, 5.0))
     return Place(painter.finish(), trees)
 
 
-def _patch(
+def patch(
     ground: FloatImage, span_m: tuple[float, float], reach_m: tuple[float, float], colour: Colour
 ) -> None:
     """A worn rectangle of paint."""
@@ -121,14 +119,14 @@ def _patch(
     part[:] = part * 0.22 + np.array(colour, np.float32) * 0.78
 
 
-def _dashes(ground: FloatImage, near_m: float, far_m: float, length_m: float, gap_m: float) -> None:
+def dashes(ground: FloatImage, near_m: float, far_m: float, length_m: float, gap_m: float) -> None:
     left_m = -16.0
     while left_m + length_m < 16.0:
-        _patch(ground, (left_m, left_m + length_m), (near_m, far_m), _PAINT)
+        patch(ground, (left_m, left_m + length_m), (near_m, far_m), _PAINT)
         left_m += length_m + gap_m
 
 
-def _hatched(
+def hatched(
     ground: FloatImage, span_m: tuple[float, float], reach_m: tuple[float, float], colour: Colour
 ) -> None:
     """An area with a painted border and diagonal stripes."""
@@ -145,7 +143,7 @@ def _hatched(
     part[:] = part * (1 - paint[..., None]) + np.array(colour, np.float32) * paint[..., None]
 
 
-def _tiles(ground: FloatImage, near_m: float, far_m: float, tile_m: float) -> None:
+def tiles(ground: FloatImage, near_m: float, far_m: float, tile_m: float) -> None:
     """Slabs of slightly different tone with dark joints."""
     part = ground[row_of(far_m) : row_of(near_m)]
     height, width = part.shape[:2]
@@ -159,7 +157,7 @@ def _tiles(ground: FloatImage, near_m: float, far_m: float, tile_m: float) -> No
     part *= light[..., None]
 
 
-def _house_front(painter: Painter, width_m: float, height_m: float) -> FloatImage:
+def house_front(painter: Painter, width_m: float, height_m: float) -> FloatImage:
     """Upper storeys with real balconies over a rendered ground floor with shutters and doors."""
     width, height = int(width_m * WALL_PX_PER_M), int(height_m * WALL_PX_PER_M)
     floor = int(3.9 * WALL_PX_PER_M)
@@ -204,7 +202,7 @@ def _opening(front: FloatImage, left_m: float, is_door: bool) -> None:
         front[top:bottom, (left + right) // 2 - 2 : (left + right) // 2 + 2] = (70, 86, 60)
 
 
-def _bricks(painter: Painter, width_m: float, height_m: float) -> FloatImage:
+def bricks(painter: Painter, width_m: float, height_m: float) -> FloatImage:
     width, height = int(width_m * WALL_PX_PER_M), int(height_m * WALL_PX_PER_M)
     brick_h, brick_w = 7, 18
     rows, columns = np.mgrid[0:height, 0:width]
@@ -220,7 +218,7 @@ def _bricks(painter: Painter, width_m: float, height_m: float) -> FloatImage:
     return np.asarray(texture, np.float32)
 
 
-def _container(painter: Painter, width_m: float, height_m: float, colour: Colour) -> FloatImage:
+def container(painter: Painter, width_m: float, height_m: float, colour: Colour) -> FloatImage:
     """The corrugated side of a shipping container with rust along the sill."""
     width, height = int(width_m * WALL_PX_PER_M), int(height_m * WALL_PX_PER_M)
     x = np.arange(width, dtype=np.float32)
@@ -235,17 +233,17 @@ def _container(painter: Painter, width_m: float, height_m: float, colour: Colour
     return np.asarray(texture, np.float32)
 
 
-def _hedge(painter: Painter, z_m: float, height_m: float) -> None:
+def hedge(painter: Painter, z_m: float, height_m: float) -> None:
     """Bushes in a row, made of real leaves."""
-    base = project(0.0, 0.0, z_m)[1]
-    high = height_m * px_per_m(z_m)
+    base = painter.camera.project(0.0, 0.0, z_m)[1]
+    high = height_m * painter.camera.px_per_m(z_m)
     for x in range(-20, WIDTH_PX + 40, 26):
         size = float(painter.chance.uniform(0.7, 1.1)) * high
         crown = _crown(painter, int(size * 1.3), int(size), 34, 0.62)
         paste(painter.picture, crown, x - int(size * 0.65), int(base - size * 0.96))
 
 
-def _guard_rail(painter: Painter, z_m: float) -> None:
+def guard_rail(painter: Painter, z_m: float) -> None:
     width, height = 32 * WALL_PX_PER_M, int(0.8 * WALL_PX_PER_M)
     texture = np.full((height, width, 3), (172, 176, 176), np.float32)
     cover = np.zeros((height, width), np.float32)
@@ -258,7 +256,7 @@ def _guard_rail(painter: Painter, z_m: float) -> None:
     painter.wall(texture, (-16.0, 16.0), z_m, 0.8, cover)
 
 
-def _litter_bin(painter: Painter, x_m: float, z_m: float) -> None:
+def litter_bin(painter: Painter, x_m: float, z_m: float) -> None:
     painter.shade(x_m + 0.15, z_m, 1.0, 0.7, 0.45)
     x = np.linspace(-1, 1, 44, dtype=np.float32)
     texture = np.array((62, 92, 58), np.float32) * (1.1 - 0.5 * x**2)[None, :, None]
@@ -268,7 +266,7 @@ def _litter_bin(painter: Painter, x_m: float, z_m: float) -> None:
     painter.wall(texture, (x_m - 0.28, x_m + 0.28), z_m, 0.95)
 
 
-def _bollard(painter: Painter, x_m: float, z_m: float) -> None:
+def bollard(painter: Painter, x_m: float, z_m: float) -> None:
     painter.shade(x_m + 0.1, z_m, 0.5, 0.4, 0.4)
     x = np.linspace(-1, 1, 16, dtype=np.float32)
     texture = np.repeat(
@@ -278,10 +276,10 @@ def _bollard(painter: Painter, x_m: float, z_m: float) -> None:
     painter.wall(texture, (x_m - 0.1, x_m + 0.1), z_m, 0.85)
 
 
-def _tree(painter: Painter, x_m: float, z_m: float, height_m: float) -> Tree:
+def tree(painter: Painter, x_m: float, z_m: float, height_m: float) -> Tree:
     """Paint trunk and shadow into the picture; the crown is left to move."""
-    scale = px_per_m(z_m)
-    (x, base), high = project(x_m, 0.0, z_m), height_m * scale
+    scale = painter.camera.px_per_m(z_m)
+    (x, base), high = painter.camera.project(x_m, 0.0, z_m), height_m * scale
     painter.shade(x_m + 0.5, z_m, 3.2, 1.6, 0.4)
     columns = np.linspace(-1, 1, 20, dtype=np.float32)
     bark = np.array((58, 74, 86), np.float32) * (1 - 0.45 * (columns + 0.3) ** 2)[None, :, None]

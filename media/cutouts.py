@@ -146,6 +146,18 @@ def people() -> tuple[Cutout, ...]:
     return pale, dark, olive, grey
 
 
+def dressed(
+    figure: int, coat_bgr: tuple[float, float, float], trousers_bgr: tuple[float, float, float]
+) -> Cutout:
+    """One of `people` with coat and trousers multiplied by these factors."""
+    person = _dyed(people()[figure], coat_bgr)
+    height = person.alpha.shape[0]
+    rows = np.arange(height, dtype=np.float32)[:, None, None] / height
+    legs = np.clip((rows - 0.6) / 0.03, 0, 1) * np.clip((0.9 - rows) / 0.03, 0, 1)
+    factors = 1 + legs * (np.array(trousers_bgr, np.float32) - 1)
+    return Cutout(np.clip(person.image * factors, 0, 255).astype(np.float32), person.alpha)
+
+
 @cache
 def bus() -> Cutout:
     """A small bus, front to the left, with the passers-by before it painted out.

@@ -19,8 +19,11 @@ def write_h264(
     *,
     preset: str = "veryfast",
     crf: int = 21,
+    keyframe_every: int | None = None,
 ) -> int:
     """Encode timed frames into an MP4 and return how many were written.
+
+    ``keyframe_every`` is the longest distance of key frames, in frames; without it, two seconds.
 
     The thread count is fixed and no dates or encoder names go into the container, so that the
     same frames give the same bytes on every machine with the same x264.
@@ -31,7 +34,7 @@ def write_h264(
         stream: VideoStream | None = None
         for t_s, frame in pictures:
             if stream is None:
-                stream = _h264_stream(container, frame, fps, preset, crf)
+                stream = _h264_stream(container, frame, fps, preset, crf, keyframe_every)
             pts = round(t_s / _TIME_BASE)
             if pts <= last_pts:
                 continue
@@ -46,14 +49,19 @@ def write_h264(
 
 
 def _h264_stream(
-    container: OutputContainer, frame: VideoFrame, fps: float, preset: str, crf: int
+    container: OutputContainer,
+    frame: VideoFrame,
+    fps: float,
+    preset: str,
+    crf: int,
+    keyframe_every: int | None,
 ) -> VideoStream:
     """A libx264 stream for frames of this size; odd sizes lose their last row or column."""
     options = {
         "preset": preset,
         "crf": str(crf),
         "bf": "0",
-        "g": str(max(1, round(2 * fps))),
+        "g": str(keyframe_every or max(1, round(2 * fps))),
         "x264-params": "threads=2",
     }
     rate = Fraction(min(max(fps, 1.0), 240.0)).limit_denominator(1001)

@@ -5,51 +5,39 @@ never counted in frames, because cameras drop frames. Pictures are ``(H, W, 3)``
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import cast
 
 import av
+import cv2
 import numpy as np
 from av.container import InputContainer
-from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from enforcement.errors import BadFootage, StoreUnavailable
+from media.containers import FALLBACK_FPS, demuxer, media_type_of, opened, packets_of
 from media.encoding import write_h264
 
 Image = NDArray[np.uint8]
 """A picture, ``(H, W, 3)`` uint8 BGR."""
 
-_MEDIA_TYPES = {
-    "mov": "video/mp4",
-    "avi": "video/x-msvideo",
-    "gif": "image/gif",
-    "mpegts": "video/mp2t",
-    "mpeg": "video/mpeg",
-    "matroska": "video/x-matroska",
-    "flv": "video/x-flv",
-    "asf": "video/x-ms-asf",
-    "ogg": "video/ogg",
-    "h264": "video/h264",
-    "hevc": "video/h265",
-}
-"""FFmpeg demuxer to media type. Nothing else is opened: playlists (HLS, concat, DASH) would let a
-dropped file make us read other files or hosts, and FFmpeg reads plain text as terminal footage."""
+Grey = NDArray[np.uint8]
+"""Brightness alone, ``(H, W)`` uint8."""
 
-_OPEN_OPTIONS = {
-    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,avi,gif,mpegts,mpeg,matroska,webm,flv,asf,ogg,"
-    "h264,hevc",
-    "protocol_whitelist": "file",
-}
-_MAX_PIXELS = 8192 * 8192
-_FALLBACK_FPS = 25.0
+_PLANAR = {"yuv420p", "yuvj420p", "nv12", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "gray"}
+"""Pixel formats whose first plane is the brightness."""
+
+_OF_THREAD = threading.local()
+
 _SEEKABLE = {"mov", "matroska"}
 """Containers with an index, where a seek lands on a key frame at or before the wanted time."""
 _SEEK_FROM_S = 10.0
@@ -75,14 +63,47 @@ class FootageInfo:
     codec: str
     media_type: str
     """Told by content: ``video/mp4``, ``image/gif``…"""
+    key_spacing_s: float | None
+    """Longest time from one key frame to the next; None where the packets don't tell for sure,
+    or where pictures lie on their side."""
 
 
-@dataclass(frozen=True)
 class Frame:
-    """One decoded picture, ``(H, W, 3)`` uint8 BGR, and its time from the first frame."""
+    """One decoded picture and its time from the first frame; pixels are converted when asked for.
 
-    t_s: float
-    image: Image
+    A size that was asked for once is kept: ask again at no cost, and change none in place.
+    """
+
+    def __init__(self, t_s: float, decoded: VideoFrame) -> None:
+        self.t_s = t_s
+        self._decoded = _upright(decoded)
+        self._pictures: dict[int, Image] = {}
+        self._greys: dict[int, Grey] = {}
+
+    def still_at(self, t_s: float) -> "Frame":
+        """The same picture at a later time, where nothing has changed since."""
+        later = copy(self)
+        later.t_s = t_s
+        return later
+
+    @property
+    def image(self) -> Image:
+        """The whole picture, ``(H, W, 3)`` uint8 BGR."""
+        return self.picture()
+
+    def picture(self, height_px: int | None = None) -> Image:
+        """``(H, W, 3)`` uint8 BGR, at most ``height_px`` lines high; never enlarged."""
+        height = min(self._decoded.height, height_px or self._decoded.height)
+        if height not in self._pictures:
+            self._pictures[height] = _picture(self._decoded, height)
+        return self._pictures[height]
+
+    def grey(self, height_px: int) -> Grey:
+        """Brightness, ``(H, W)`` uint8, at most ``height_px`` lines high; the cheapest look."""
+        height = min(self._decoded.height, height_px)
+        if height not in self._greys:
+            self._greys[height] = _brightness(self._decoded, height)
+        return self._greys[height]
 
 
 def probe(path: Path) -> FootageInfo:
@@ -90,13 +111,14 @@ def probe(path: Path) -> FootageInfo:
 
     Raises BadFootage if it is not footage or if not one frame decodes.
     """
-    with _opened(path) as (container, stream):
-        media_type = _media_type(container, path)
+    with opened(path) as (container, stream):
+        media_type = media_type_of(container, path)
         codec = stream.codec_context.name
         rate = stream.average_rate or stream.guessed_rate
-        span_s, packets = _packet_span(container, stream)
-    picture = _upright(next(_decoded(path))[1])
-    fps = float(rate) if rate else (packets / span_s if span_s > 0 else _FALLBACK_FPS)
+        span_s, packets, key_spacing_s = _packet_span(container, stream)
+    first = next(_decoded(path))[1]
+    picture = _upright(first)
+    fps = float(rate) if rate else (packets / span_s if span_s > 0 else FALLBACK_FPS)
     return FootageInfo(
         width_px=picture.width,
         height_px=picture.height,
@@ -105,6 +127,7 @@ def probe(path: Path) -> FootageInfo:
         frames=packets or None,
         codec=codec,
         media_type=media_type,
+        key_spacing_s=None if first.rotation else key_spacing_s,
     )
 
 
@@ -119,7 +142,7 @@ class Header:
 
 def read_header(path: Path) -> Header:
     """The container's own claims, without reading the footage. Raises BadFootage."""
-    with _opened(path) as (container, _):
+    with opened(path) as (container, _):
         duration_s = container.duration / av.time_base if container.duration else None
         return Header(_moment(container.metadata.get("creation_time", "")), duration_s)
 
@@ -135,21 +158,27 @@ def _moment(text: str) -> datetime | None:
     return moment.astimezone(UTC) if moment.year >= _FIRST_PLAUSIBLE_YEAR else None
 
 
-def frames(
-    path: Path, *, sample_fps: float | None = None, height_px: int | None = None
-) -> Iterator[Frame]:
-    """Decode the file, at most ``sample_fps`` frames a second, at most ``height_px`` lines high.
+def frames(path: Path, *, sample_fps: float | None = None) -> Iterator[Frame]:
+    """Decode the file, at most ``sample_fps`` frames a second.
 
     Damaged stretches are left out and truncated files end early. Times never run backwards.
     Raises BadFootage if nothing decodes.
     """
+    for t_s, frame in sampled(_decoded(path), sample_fps):
+        yield Frame(t_s, frame)
+
+
+def sampled(
+    decoded: Iterable[tuple[float, VideoFrame]], sample_fps: float | None
+) -> Iterator[tuple[float, VideoFrame]]:
+    """At most ``sample_fps`` a second: the first, then the first after each tick of that clock."""
     due_s = 0.0
-    for t_s, frame in _decoded(path):
+    for t_s, frame in decoded:
         if sample_fps is not None:
             if t_s + _EPSILON_S < due_s:
                 continue
             due_s = (int((t_s + _EPSILON_S) * sample_fps) + 1) / sample_fps
-        yield Frame(t_s, _picture(frame, height_px))
+        yield t_s, frame
 
 
 def frame_at(path: Path, t_s: float) -> Image:
@@ -161,24 +190,41 @@ def frame_at(path: Path, t_s: float) -> Image:
         shown = frame
     if shown is None:
         raise BadFootage(f"{path.name}: no frame decodes at {t_s:.2f} s.")
-    return _picture(shown, None)
+    return Frame(t_s, shown).image
 
 
-def cut_clip(source: Path, target: Path, start_s: float, end_s: float) -> None:
+@dataclass(frozen=True)
+class Preceding:
+    """Footage that came before another without a break."""
+
+    path: Path
+    starts_s: float
+    """Its first frame, in seconds from the first frame of the other; negative."""
+
+
+def cut_clip(
+    source: Path, target: Path, start_s: float, end_s: float, preceding: Preceding | None = None
+) -> None:
     """Write ``[start_s, end_s]`` as an MP4 that every browser plays; its time 0 is ``start_s``.
 
     Re-encoded as H.264 4:2:0 without sound, index in front. The frame on screen at ``start_s``
     opens the clip. The same source gives the same bytes. ``target`` appears only when complete.
+    A negative ``start_s`` lies in the ``preceding`` footage.
 
-    Raises ValueError for an empty interval, BadFootage if no frame lies in it, StoreUnavailable
-    if the target can't be written.
+    Raises ValueError for an empty interval or one that begins before all footage, BadFootage if
+    no frame lies in it, StoreUnavailable if the target can't be written.
     """
-    if not 0 <= start_s < end_s:
+    earliest_s = 0.0 if preceding is None else preceding.starts_s
+    if not earliest_s <= start_s < end_s:
         raise ValueError(f"no such interval: {start_s} to {end_s} s")
     fps = probe(source).fps
     part = target.with_name(f".{target.name}.part")
+    shown = _window(source, max(0.0, start_s), end_s)
+    if preceding is not None and start_s < 0:
+        before = _window(preceding.path, start_s - preceding.starts_s, -preceding.starts_s)
+        shown = chain(before, ((t_s - start_s, frame) for t_s, frame in shown))
     try:
-        if write_h264(part, _window(source, start_s, end_s), fps) == 0:
+        if write_h264(part, shown, fps) == 0:
             raise BadFootage(f"{source.name}: no frame between {start_s:.2f} and {end_s:.2f} s.")
         os.replace(part, target)
     except OSError as error:
@@ -207,39 +253,20 @@ def _window(source: Path, start_s: float, end_s: float) -> Iterator[tuple[float,
         yield 0.0, _upright(shown)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container and its first video stream; FFmpeg's errors become BadFootage."""
-    try:
-        # The prefix keeps a name such as "http:x" from being taken for a protocol.
-        with av.open(f"file:{path.absolute()}", options=_OPEN_OPTIONS) as container:
-            if not container.streams.video:
-                raise BadFootage(f"{path.name}: holds no video.")
-            stream = container.streams.video[0]
-            width_px, height_px = stream.codec_context.width, stream.codec_context.height
-            if width_px * height_px > _MAX_PIXELS:
-                raise BadFootage(f"{path.name}: {width_px}×{height_px} pixels are too many.")
-            stream.thread_type = "AUTO"
-            yield container, stream
-    except av.FFmpegError as error:
-        reason = error.strerror or type(error).__name__
-        raise BadFootage(f"{path.name}: cannot be read as footage ({reason}).") from error
-
-
 def _decoded(path: Path, start_s: float = 0.0) -> Iterator[tuple[float, VideoFrame]]:
     """All frames with their times; from a key frame at or before ``start_s`` where that is safe.
 
     Raises BadFootage if not one frame decodes.
     """
-    with _opened(path) as (container, stream):
-        step_s = 1 / float(stream.average_rate or stream.guessed_rate or _FALLBACK_FPS)
+    with opened(path) as (container, stream):
+        step_s = 1 / float(stream.average_rate or stream.guessed_rate or FALLBACK_FPS)
         decoding = _raw_frames(container, stream)
         first = next(decoding, None)
         if first is None:
             raise BadFootage(f"{path.name}: not one frame can be decoded.")
-        clock = _Clock(first, step_s, by_decoding=_demuxer(container) == "avi")
+        clock = _Clock(first, step_s, by_decoding=demuxer(container) == "avi")
         yield clock.time_of(first), first
-        can_seek = _demuxer(container) in _SEEKABLE and first.pts is not None
+        can_seek = demuxer(container) in _SEEKABLE and first.pts is not None
         if start_s > _SEEK_FROM_S and can_seek and first.time_base is not None:
             wanted = int((start_s - _SEEK_MARGIN_S) / first.time_base) + (first.pts or 0)
             container.seek(wanted, stream=stream, backward=True)
@@ -250,7 +277,7 @@ def _decoded(path: Path, start_s: float = 0.0) -> Iterator[tuple[float, VideoFra
 
 def _raw_frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
     """Decoded frames in order of presentation; packets that don't decode are left out."""
-    for packet in _packets(container, stream):
+    for packet in packets_of(container, stream):
         try:
             yield from packet.decode()
         except av.FFmpegError:
@@ -263,19 +290,6 @@ def _raw_frames(container: InputContainer, stream: VideoStream) -> Iterator[Vide
             yield frame
     except av.FFmpegError:
         return
-
-
-def _packets(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
-    """Packets up to the end or to the place where the container breaks off."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError:
-            return
-        if packet is None or (packet.size == 0 and packet.pts is None):
-            return
-        yield packet
 
 
 class _Clock:
@@ -314,38 +328,43 @@ class _Clock:
         return float(stamp * frame.time_base)
 
 
-def _packet_span(container: InputContainer, stream: VideoStream) -> tuple[float, int]:
-    """Seconds from the first to the end of the last packet (0 if unstamped), and their number."""
+def _packet_span(container: InputContainer, stream: VideoStream) -> tuple[float, int, float | None]:
+    """Seconds from the first to the end of the last packet (0 if unstamped), their number, and
+    the longest time between key frames (None where the file is not cut into such groups)."""
     starts: list[int] = []
     ends: list[int] = []
+    keys: list[int | None] = []
     number = 0
-    for packet in _packets(container, stream):
+    for packet in packets_of(container, stream):
+        if packet.is_keyframe:
+            keys.append(packet.pts)
+        elif number == 0:
+            keys.append(None)
         number += 1
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is not None:
             starts.append(stamp)
             ends.append(stamp + (packet.duration or 0))
     if not starts or stream.time_base is None:
-        return 0.0, number
+        return 0.0, number, None
     span = max(ends) - min(starts)
     if max(ends) == max(starts) and len(starts) > 1:
         span += span // (len(starts) - 1)
-    return float(span * stream.time_base), number
+    spacing = _spacing(keys, max(ends), stamped=len(starts) == number)
+    return (
+        float(span * stream.time_base),
+        number,
+        None if spacing is None else float(spacing * stream.time_base),
+    )
 
 
-def _demuxer(container: InputContainer) -> str:
-    return container.format.name.split(",")[0]
-
-
-def _media_type(container: InputContainer, path: Path) -> str:
-    demuxer = _demuxer(container)
-    with path.open("rb") as file:
-        head = file.read(64)
-    if demuxer == "mov" and (head[4:8] != b"ftyp" or head[8:12] == b"qt  "):
-        return "video/quicktime"
-    if demuxer == "matroska" and b"webm" in head:
-        return "video/webm"
-    return _MEDIA_TYPES.get(demuxer, "application/octet-stream")
+def _spacing(keys: list[int | None], end: int, *, stamped: bool) -> int | None:
+    """Longest way from a key frame to the next or to the end; None unless all are in order."""
+    stamps = [stamp for stamp in keys if stamp is not None]
+    steps = [later - earlier for earlier, later in pairwise([*stamps, end])]
+    if not stamped or not stamps or len(stamps) < len(keys) or min(steps) < 0:
+        return None
+    return max(steps)
 
 
 def _upright(frame: VideoFrame) -> VideoFrame:
@@ -358,9 +377,35 @@ def _upright(frame: VideoFrame) -> VideoFrame:
     return VideoFrame.from_ndarray(turned, format="bgr24")
 
 
-def _picture(frame: VideoFrame, height_px: int | None) -> Image:
-    frame = _upright(frame)
-    if height_px is not None and height_px < frame.height:
-        width_px = max(1, round(frame.width * height_px / frame.height))
-        frame = frame.reformat(width=width_px, height=height_px, interpolation=Interpolation.AREA)
-    return cast(Image, frame.to_ndarray(format="bgr24"))
+def _picture(frame: VideoFrame, height_px: int) -> Image:
+    """A picture of an upright frame, scaled to that height."""
+    width_px = max(1, round(frame.width * height_px / frame.height))
+    return cast(Image, _scaled(frame, width_px, height_px, "bgr24").to_ndarray())
+
+
+def _scaled(frame: VideoFrame, width_px: int, height_px: int, pixels: str) -> VideoFrame:
+    """On one thread, by a scaler that is set up once for each pair of sizes: setting it up and
+    waking threads would cost more than scaling."""
+    key = (frame.width, frame.height, frame.format.name, width_px, height_px, pixels)
+    scalers: dict[object, VideoReformatter] = _OF_THREAD.__dict__.setdefault("scalers", {})
+    if key not in scalers:
+        scalers[key] = VideoReformatter()
+    return scalers[key].reformat(
+        frame,
+        width=width_px,
+        height=height_px,
+        format=pixels,
+        interpolation=Interpolation.AREA,
+        threads=1,
+    )
+
+
+def _brightness(frame: VideoFrame, height_px: int) -> Grey:
+    width_px = max(1, round(frame.width * height_px / frame.height))
+    if frame.format.name not in _PLANAR:
+        return cast(Grey, _scaled(frame, width_px, height_px, "gray").to_ndarray())
+    plane = frame.planes[0]
+    lines = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+    size = (width_px, height_px)
+    small_grey = cv2.resize(lines[:, : plane.width], size, interpolation=cv2.INTER_AREA)
+    return np.asarray(small_grey, np.uint8)

@@ -16,9 +16,6 @@ from media.cutouts import Cutout, FloatImage
 from media.footage import Image
 
 WIDTH_PX, HEIGHT_PX = 1280, 720
-_FOCAL_PX = 1400.0
-_CAMERA_HEIGHT_M = 3.8
-_PITCH = radians(9.0)
 GROUND_PX_PER_M = 64
 _NEAR_M, _FAR_M, _HALF_WIDTH_M = 6.0, 30.0, 16.0
 WALL_PX_PER_M = 70
@@ -27,17 +24,40 @@ Colour = tuple[float, float, float]
 Picture = FloatImage | Image
 
 
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera above the origin that looks along Z and somewhat down."""
+
+    focal_px: float = 1400.0
+    height_m: float = 3.8
+    pitch_deg: float = 9.0
+
+    def project(self, x_m: float, y_m: float, z_m: float) -> tuple[float, float]:
+        """Pixel position of a place."""
+        pitch = radians(self.pitch_deg)
+        dy = y_m - self.height_m
+        depth = z_m * cos(pitch) - dy * sin(pitch)
+        rise = dy * cos(pitch) + z_m * sin(pitch)
+        x_px = WIDTH_PX / 2 + self.focal_px * x_m / depth
+        return x_px, HEIGHT_PX / 2 - self.focal_px * rise / depth
+
+    def px_per_m(self, z_m: float) -> float:
+        """Scale of an upright figure that stands on the ground at this distance."""
+        pitch = radians(self.pitch_deg)
+        return self.focal_px / (z_m * cos(pitch) + self.height_m * sin(pitch))
+
+
+DEMO_CAMERA = Camera()
+
+
 def project(x_m: float, y_m: float, z_m: float) -> tuple[float, float]:
-    """Pixel position of a place."""
-    dy = y_m - _CAMERA_HEIGHT_M
-    depth = z_m * cos(_PITCH) - dy * sin(_PITCH)
-    rise = dy * cos(_PITCH) + z_m * sin(_PITCH)
-    return WIDTH_PX / 2 + _FOCAL_PX * x_m / depth, HEIGHT_PX / 2 - _FOCAL_PX * rise / depth
+    """Pixel position of a place, in the demo scenes."""
+    return DEMO_CAMERA.project(x_m, y_m, z_m)
 
 
 def px_per_m(z_m: float) -> float:
-    """Scale of an upright figure that stands on the ground at this distance."""
-    return _FOCAL_PX / (z_m * cos(_PITCH) + _CAMERA_HEIGHT_M * sin(_PITCH))
+    """Scale of an upright figure at this distance, in the demo scenes."""
+    return DEMO_CAMERA.px_per_m(z_m)
 
 
 def ground_polygon(left_m: float, right_m: float, near_m: float, far_m: float) -> Polygon:
@@ -70,8 +90,8 @@ class Place:
 class Painter:
     """Paints one place from back to front, then finishes it as a camera would."""
 
-    def __init__(self, seed: int) -> None:
-        self.chance = np.random.default_rng(seed)
+    def __init__(self, seed: int, camera: Camera = DEMO_CAMERA) -> None:
+        self.chance, self.camera = np.random.default_rng(seed), camera
         self.picture: FloatImage = np.zeros((HEIGHT_PX, WIDTH_PX, 3), np.float32)
 
     def noise(self, height: int, width: int, finest: int = 4, octaves: int = 5) -> FloatImage:
@@ -128,7 +148,7 @@ class Painter:
         source = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float32)
         half = _HALF_WIDTH_M
         corners = [(-half, _FAR_M), (half, _FAR_M), (half, _NEAR_M), (-half, _NEAR_M)]
-        self._warp(texture, source, [project(x, 0.0, z) for x, z in corners])
+        self._warp(texture, source, [self.camera.project(x, 0.0, z) for x, z in corners])
 
     def wall(
         self,
@@ -143,11 +163,11 @@ class Painter:
         source = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float32)
         left_m, right_m = span_m
         corners = [(left_m, height_m), (right_m, height_m), (right_m, 0.0), (left_m, 0.0)]
-        self._warp(texture, source, [project(x, y, z_m) for x, y in corners], cover)
+        self._warp(texture, source, [self.camera.project(x, y, z_m) for x, y in corners], cover)
 
     def shade(self, x_m: float, z_m: float, width_m: float, depth_m: float, dark: float) -> None:
         """A soft shadow on the ground."""
-        soft_shadow(self.picture, x_m, z_m, width_m, depth_m, dark)
+        soft_shadow(self.picture, x_m, z_m, width_m, depth_m, dark, self.camera)
 
     def finish(self) -> FloatImage:
         """Vignette, slight softness and a warm grade, as of a decent surveillance camera."""
@@ -187,12 +207,18 @@ def column_of(x_m: float) -> int:
 
 
 def soft_shadow(
-    picture: Picture, x_m: float, z_m: float, width_m: float, depth_m: float, dark: float
+    picture: Picture,
+    x_m: float,
+    z_m: float,
+    width_m: float,
+    depth_m: float,
+    dark: float,
+    camera: Camera = DEMO_CAMERA,
 ) -> None:
     """Darken an ellipse on the ground, softly, in place."""
-    (x, y), scale = project(x_m, 0.0, z_m), px_per_m(z_m)
+    (x, y), scale = camera.project(x_m, 0.0, z_m), camera.px_per_m(z_m)
     wide = max(2.0, width_m / 2 * scale)
-    high = max(2.0, abs(project(x_m, 0.0, z_m - depth_m / 2)[1] - y))
+    high = max(2.0, abs(camera.project(x_m, 0.0, z_m - depth_m / 2)[1] - y))
     left, right = max(0, int(x - 1.6 * wide)), min(WIDTH_PX, int(x + 1.6 * wide) + 1)
     top, bottom = max(0, int(y - 1.6 * high)), min(HEIGHT_PX, int(y + 1.6 * high) + 1)
     if left >= right or top >= bottom:

@@ -38,7 +38,7 @@ _STOOP_S = 0.6
 _CARRIED_M = 0.17
 _BAG_ASIDE_M = 0.36
 _BAG_BEFORE_M = 0.2
-_SWAY_PHASES = 24
+SWAY_PHASES = 24
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,38 @@ class Pose:
 
 
 @dataclass(frozen=True)
+class Path:
+    """Straight lines through ``(t_s, x_m, z_m)``, with rests where the place stays the same."""
+
+    points: tuple[tuple[float, float, float], ...]
+
+    def at(self, t_s: float) -> tuple[float, float]:
+        times = [point[0] for point in self.points]
+        x_m = float(np.interp(t_s, times, [point[1] for point in self.points]))
+        return x_m, float(np.interp(t_s, times, [point[2] for point in self.points]))
+
+    def present(self, t_s: float) -> bool:
+        return self.points[0][0] <= t_s <= self.points[-1][0]
+
+    def heading(self, t_s: float) -> int:
+        """+1 to the right, −1 to the left; when resting, as before."""
+        heading = 0
+        for before, after in zip(self.points, self.points[1:], strict=False):
+            if heading and before[0] > t_s:
+                break
+            if after[1] != before[1]:
+                heading = 1 if after[1] > before[1] else -1
+        return heading or 1
+
+    def walked_m(self, t_s: float) -> float:
+        total = 0.0
+        for before, after in zip(self.points, self.points[1:], strict=False):
+            share = min(max((t_s - before[0]) / (after[0] - before[0]), 0.0), 1.0)
+            total += share * float(np.hypot(after[1] - before[1], after[2] - before[2]))
+        return total
+
+
+@dataclass(frozen=True)
 class Walker:
     """A person who goes in straight lines through ``(t_s, x_m, z_m)`` and rests where x stays."""
 
@@ -73,30 +105,24 @@ class Walker:
     waypoints: tuple[tuple[float, float, float], ...]
     stoops_s: tuple[float, ...] = ()
 
+    @property
+    def path(self) -> Path:
+        return Path(self.waypoints)
+
     def place(self, t_s: float) -> tuple[float, float] | None:
         """Where the feet are, ``(x_m, z_m)``; None before arrival and after departure."""
-        times = [point[0] for point in self.waypoints]
-        if not times[0] <= t_s <= times[-1]:
-            return None
-        x_m = float(np.interp(t_s, times, [point[1] for point in self.waypoints]))
-        return x_m, float(np.interp(t_s, times, [point[2] for point in self.waypoints]))
+        return self.path.at(t_s) if self.path.present(t_s) else None
 
     def heading(self, t_s: float) -> int:
         """+1 to the right, −1 to the left; when resting, as before."""
-        heading = 1
-        for before, after in zip(self.waypoints, self.waypoints[1:], strict=False):
-            if before[0] > t_s and before is not self.waypoints[0]:
-                break
-            if after[1] != before[1]:
-                heading = 1 if after[1] > before[1] else -1
-        return heading
+        return self.path.heading(t_s)
 
     def poses(self, t_s: float) -> list[Pose]:
         place = self.place(t_s)
         if place is None:
             return []
         x_m, z_m = place
-        walked_m = self._walked_m(t_s)
+        walked_m = self.path.walked_m(t_s)
         stoop = max((1 - abs(t_s - s) / _STOOP_S for s in self.stoops_s), default=0.0)
         height_m = PERSON_HEIGHT_M * (1 - 0.12 * max(0.0, stoop))
         height_px = round(height_m * px_per_m(z_m))
@@ -104,13 +130,6 @@ class Walker:
         cutout = _figure(self.figure, height_px, self.heading(t_s) < 0)[phase]
         bob_px = round(0.014 * height_px * abs(sin(pi * walked_m / _STEP_M)))
         return [_standing(cutout, x_m, z_m, lifted_px=bob_px, shadow_m=(0.85, 0.5))]
-
-    def _walked_m(self, t_s: float) -> float:
-        total = 0.0
-        for before, after in zip(self.waypoints, self.waypoints[1:], strict=False):
-            share = min(max((t_s - before[0]) / (after[0] - before[0]), 0.0), 1.0)
-            total += share * float(np.hypot(after[1] - before[1], after[2] - before[2]))
-        return total
 
 
 @dataclass(frozen=True)
@@ -203,7 +222,7 @@ class Stage:
     ) -> None:
         self._actors, self._drift = actors, drift
         self._background = np.clip(place.background, 0, 255).astype(np.uint8)
-        self._trees = [(tree, _swaying(place.background, tree, wind_px)) for tree in place.trees]
+        self._trees = [(tree, swaying(place.background, tree, wind_px)) for tree in place.trees]
         self._chance = np.random.default_rng(seed)
         grain = self._chance.normal(128, 1.7, (HEIGHT_PX + 96, WIDTH_PX + 96))
         blotch = cv2.GaussianBlur(self._chance.normal(0, 2.2, grain.shape), (0, 0), 1.4)
@@ -213,7 +232,7 @@ class Stage:
         """The moment ``t_s`` as ``(720, 1280, 3)`` uint8 BGR. To be asked in order of time."""
         base = self._background.copy()
         for number, (tree, phases) in enumerate(self._trees):
-            part = phases[int((t_s / 2.9 + 0.37 * number) * _SWAY_PHASES) % _SWAY_PHASES]
+            part = phases[int((t_s / 2.9 + 0.37 * number) * SWAY_PHASES) % SWAY_PHASES]
             top, left = max(0, tree.top_px), max(0, tree.left_px)
             base[top : top + part.shape[0], left : left + part.shape[1]] = part
         gain = 1 + self._drift * (0.6 * sin(2 * pi * t_s / 23) + 0.4 * sin(2 * pi * t_s / 9.1 + 1))
@@ -267,7 +286,7 @@ def _tight(cutout: Cutout) -> Cutout:
     return Cutout(cutout.image[window], cutout.alpha[window])
 
 
-def _swaying(background: FloatImage, tree: Tree, wind_px: float) -> list[Image]:
+def swaying(background: FloatImage, tree: Tree, wind_px: float) -> list[Image]:
     """The part of the picture around a tree for each phase of its sway."""
     height, width = tree.crown.alpha.shape[:2]
     top, left = max(0, tree.top_px), max(0, tree.left_px)
@@ -275,8 +294,8 @@ def _swaying(background: FloatImage, tree: Tree, wind_px: float) -> list[Image]:
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     layers = np.concatenate([tree.crown.image, tree.crown.alpha], axis=2)
     phases = []
-    for phase in range(_SWAY_PHASES):
-        angle = 2 * pi * phase / _SWAY_PHASES
+    for phase in range(SWAY_PHASES):
+        angle = 2 * pi * phase / SWAY_PHASES
         bend = wind_px * (1 - y / height) * np.sin(angle)
         flutter = 0.35 * wind_px * np.sin(2 * angle + x / 17 + y / 23)
         moved = cv2.remap(

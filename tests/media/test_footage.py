@@ -135,8 +135,8 @@ def test_sampling_above_the_rate_takes_every_frame_once(clip: Path) -> None:
 
 
 def test_pictures_are_scaled_down_but_never_up(clip: Path) -> None:
-    assert next(frames(clip, height_px=48)).image.shape == (48, 64, 3)
-    assert next(frames(clip, height_px=500)).image.shape == (96, 128, 3)
+    assert next(frames(clip)).picture(48).shape == (48, 64, 3)
+    assert next(frames(clip)).picture(500).shape == (96, 128, 3)
 
 
 def test_the_frame_at_a_moment_is_the_one_on_screen(clip: Path) -> None:
