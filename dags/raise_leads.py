@@ -1,16 +1,17 @@
 """Raise leads: from filed captures to sealed evidence in the review queue, where machines stop.
 
-Runs when captures were filed, and every two minutes in any case. For each capture that nobody
-has looked at yet, a lane of three steps:
+Runs when captures were filed, and every two minutes in any case. For each feed with captures that
+nobody has looked at yet, a lane of three steps, capture by capture in the order of time:
 
-1. **observe**: the feed's detectors look at it; what they saw is recorded, also if nothing.
+1. **observe**: the feed's detectors look; what they saw is recorded, also if nothing. What they
+   know at the end of one capture is carried over to the next.
 2. **correlate**: rules are held against the observations; a satisfied rule makes a lead, one
    for one incident however often this runs.
 3. **seal**: original, clip, key frames and manifest are locked in the evidence store; the lead
    enters the review queue.
 
-Each capture has a lane of its own: one that fails stays behind alone, is tried again by a
-later run, and holds up no other.
+A capture that fails stays behind alone, is tried again by a later run, and holds up no other:
+each step does what it can for the whole batch and says at its end what it could not do.
 
 **It ends at the queue.** A lead is a machine's opinion. What happens to it is decided by people
 in the review application, and nothing here leads on to `dispatch_cases`.
@@ -52,36 +53,34 @@ AT_ONCE = int(os.environ.get("SIGHTLINE_OBSERVE_AT_ONCE", "2"))
 )
 def raise_leads() -> None:
     @task(execution_timeout=timedelta(minutes=1), retries=3)
-    def due_captures() -> list[str]:
-        from pipelines.observe import due_captures
+    def due_batches() -> list[list[str]]:
+        from pipelines.observe import due_batches
 
-        return due_captures()
+        return due_batches()
 
-    @task(execution_timeout=timedelta(minutes=15), max_active_tis_per_dag=AT_ONCE)
-    def observe(capture: str) -> str:
-        from pipelines.observe import observe
+    @task(execution_timeout=timedelta(minutes=60), max_active_tis_per_dag=AT_ONCE)
+    def observe(batch: list[str]) -> list[str]:
+        from pipelines.batches import observe_all
 
-        return observe(capture)
+        return observe_all(batch)
 
-    @task(execution_timeout=timedelta(minutes=5))
-    def correlate(capture: str) -> list[str]:
-        from pipelines.correlate import correlate
+    @task(execution_timeout=timedelta(minutes=15), trigger_rule="all_done")
+    def correlate(batch: list[str]) -> list[str]:
+        from pipelines.batches import correlate_all
 
-        return correlate(capture)
+        return correlate_all(batch)
 
-    @task(execution_timeout=timedelta(minutes=15))
-    def seal(capture: str) -> list[str]:
-        from pipelines.seal import seal_capture
+    @task(execution_timeout=timedelta(minutes=30), trigger_rule="all_done")
+    def seal(batch: list[str]) -> list[str]:
+        from pipelines.batches import seal_all
 
-        return seal_capture(capture)
+        return seal_all(batch)
 
     @task_group
-    def lane(capture: str) -> None:
-        # An argument that is read from a task in front is a str by the time the task runs.
-        observed = observe(capture)
-        correlate(observed) >> seal(observed)  # type: ignore[arg-type]
+    def lane(batch: list[str]) -> None:
+        observe(batch) >> correlate(batch) >> seal(batch)
 
-    lane.expand(capture=due_captures())
+    lane.expand(batch=due_batches())
 
 
 raise_leads()

@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 
 from media.footage import Image
 
+_STEPS_PER_E, _STEPS_MAX, _STEPS_LEVEL = 150.0, 90, 4
+"""Ratios of light as whole steps: so many for a factor of e, at most so many either way (1.8), and
+so few (3 %) are none."""
+
 Mask = NDArray[np.bool_]
 """``(H, W)``: the pixels that belong to something."""
 
@@ -19,6 +23,30 @@ def difference(a: Image, b: Image) -> NDArray[np.uint8]:
     """``(H, W)``: by how much the channel that differs most differs."""
     blue, green, red = cv2.split(cv2.absdiff(a, b))
     return np.asarray(cv2.max(cv2.max(blue, green), red), np.uint8)
+
+
+def local_gain(image: Image, ground: Image) -> NDArray[np.float32] | None:
+    """``(H, W)``: by what the picture must be multiplied to have the light of the ground.
+
+    The usual ratio in a neighbourhood of a third of the height: what covers less than half of
+    that does not count, so that light is levelled and things are not. None if there is nothing to
+    level.
+    """
+    small = (image.shape[1] // 4, image.shape[0] // 4)
+    now, before = (
+        cv2.GaussianBlur(cv2.cvtColor(cv2.resize(one, small, interpolation=cv2.INTER_AREA),
+                                      cv2.COLOR_BGR2GRAY), (3, 3), 0)
+        for one in (image, ground)
+    )  # fmt: skip
+    ratio = (before.astype(np.float32) + 4.0) / (now.astype(np.float32) + 4.0)
+    steps = np.clip(128 + _STEPS_PER_E * np.log(ratio), 128 - _STEPS_MAX, 128 + _STEPS_MAX)
+    window = min(255, max(5, image.shape[0] // 12 | 1))
+    usual = cv2.medianBlur(np.round(steps).astype(np.uint8), window)
+    if np.abs(usual.astype(np.int16) - 128).max() <= _STEPS_LEVEL:
+        return None
+    smooth = cv2.resize(cv2.GaussianBlur(usual, (5, 5), 0).astype(np.float32),
+                        (image.shape[1], image.shape[0]))  # fmt: skip
+    return np.asarray(np.exp((smooth - 128) / _STEPS_PER_E), np.float32)
 
 
 def share_alike(a: NDArray[np.uint8], b: NDArray[np.uint8], limit: float) -> float:

@@ -14,18 +14,16 @@ reported with its ``edge_ratio`` below 1: the rule decides.
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from math import inf
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from detectors import blobs, steadiness
+from detectors import blobs, ground, steadiness
 from detectors.blobs import (
     Mask,
     box_px,
@@ -39,62 +37,54 @@ from detectors.blobs import (
     shows_through,
     slope,
 )
-from detectors.detector import Detector, DetectorConfig
-from detectors.steadiness import Reference, View
+from detectors.crops import BLOB_CLASSES, SMALLEST_PX, CropClassifier
+from detectors.detector import Arrays, Carried, Detector, Moment, Watch
+from detectors.ground import SKIMMED_S, Ground, LeftBehindConfig
+from detectors.steadiness import Reference, Steadiness, View
 from enforcement.footage import Label, Track, TrackPoint
-from enforcement.geometry import Box
-from enforcement.model import Score
-from media.footage import FootageInfo, Frame, Image, frames
+from enforcement.geometry import Box, covered
+from media.footage import FootageInfo, Grey, Image
 
 MODEL = "left-behind"
+
+_QUIET_EVERY_S = 3.9
+"""While nothing moves, one picture in this time is enough."""
+_COMPARE_EVERY_S = 0.9
+"""A view that stands still is held against its reference no more often than this…"""
+_STILL_SHIFT = 0.0008
+"""…if it was off by no more than this share of the diagonal (half a pixel)…"""
+_MUCH = 0.2
+"""…and not more than this share of the picture moves."""
+
+ACTORS = "yolov8n-coco"
+"""Who follows the people and vehicles that may hide a find."""
 
 _EDGES_ALIKE = 1.2
 """Edges that differ by less than this factor are the same edges."""
 
-_GROUND_MEMORY_S = 10.0
-"""How slowly the ground follows what is seen of it."""
+_REMEMBERED_S = 60.0
+"""How much of what was seen of a find the next capture gets to know."""
 
 _POINT_EVERY_S = 0.5
 """Spacing of the points of a track; the object stands still."""
 
 
+_LOOKS_MAX, _LOOK_EVERY_S = 4, 0.7
+"""How often the classifier looks at one find, and how soon again."""
+
+_WORTH_A_LOOK, _CONTEXT = 0.15, 0.15
+"""Finds of a smaller score are not looked at; the box is grown by this share on every side."""
+
+_FREE = 0.1
+"""A find is seen uncovered when no more of it lies within the box of a person or vehicle."""
+
+
 def model_digest() -> str:
-    """SHA-256 over the source of this module, `blobs` and `steadiness`: it has no weights."""
+    """SHA-256 over the sources of this module, `ground`, `blobs` and `steadiness`."""
     digest = hashlib.sha256()
-    for source in (__file__, blobs.__file__, steadiness.__file__):
+    for source in (__file__, ground.__file__, blobs.__file__, steadiness.__file__):
         digest.update(Path(source).read_bytes())
     return digest.hexdigest()
-
-
-class LeftBehindConfig(DetectorConfig):
-    """Parameters. Differences are grey levels of the colour channel that differs most."""
-
-    sample_fps: Annotated[float, Field(gt=0, le=30)] = 5.0
-    height_px: Annotated[int, Field(ge=120, le=1080)] = 288
-    """Height of the picture that is looked at; footage is never enlarged."""
-    warm_up_s: Annotated[float, Field(ge=0.5, le=60)] = 2.0
-    """How long the ground is learned, without finds."""
-    differs_min: Annotated[float, Field(ge=1, le=255)] = 20.0
-    """A pixel differs from the ground from here on, or from ``differs_noise`` × its own noise."""
-    differs_noise: Annotated[float, Field(ge=1, le=20)] = 5.0
-    rests_max: Annotated[float, Field(ge=1, le=255)] = 14.0
-    """A pixel rests while it stays this close to the value at which it came to rest."""
-    still_s: Annotated[float, Field(ge=0.2, le=600)] = 1.0
-    """A blob is a find after its pixels rested this long."""
-    area_min: Score = 0.0002
-    area_max: Score = 0.15
-    """Size of a find, as a share of the picture."""
-    restless_per_s: Annotated[float, Field(gt=0)] = 0.3
-    """A pixel that returns to the ground more often than this is restless and never a find."""
-    restless_memory_s: Annotated[float, Field(gt=0)] = 20.0
-    light_share: Score = 0.25
-    """When more of the picture than this comes to rest at once, the light has changed."""
-    moved_share: Score = 0.03
-    """When the view is off by more than this share of the diagonal, the camera has moved."""
-    unsettled_s: Annotated[float, Field(ge=0.2, le=60)] = 1.0
-    """After so long of a moved or lost view the ground is learned anew."""
-    unsteady_max: Score = 0.25
-    """Footage of which a larger share is unsteady gives no finds at all: unsuitable view."""
 
 
 @dataclass(eq=False)
@@ -112,88 +102,36 @@ class _Find:
     """Its pixels have differed from the ground ever since (the one who brought it included)."""
     rested_s: float
     """It has lain still ever since."""
-    seen_s: list[float] = field(default_factory=list)
+    seen_s: list[tuple[float, float]]
+    """From when to when every look at it found it there."""
     hidden_s: float = 0.0
     """For how long it has been neither itself nor the ground."""
+    shows: list[NDArray[np.float32]] = field(default_factory=list)
+    """Probabilities of what it is, one row for each look of the classifier."""
+    look_due_s: float = -inf
 
-
-class _Ground:
-    """What is known of every pixel of a view that stands still."""
-
-    def __init__(self, learned: list[Image], now_s: float, config: LeftBehindConfig) -> None:
-        stack = np.stack(learned)
-        self._config = config
-        self.settled = np.median(stack, axis=0).astype(np.float32)
-        spread = np.abs(stack.astype(np.float32) - self.settled).max(axis=3)
-        self.noise = np.median(spread, axis=0).astype(np.float32)
-        self.rest = learned[-1].copy()
-        self.rests_since_s = np.full(self.noise.shape, now_s, np.float32)
-        self.differs_since_s = np.full(self.noise.shape, now_s, np.float32)
-        self._off_rest = np.zeros(self.noise.shape, np.uint8)
-        self.differing = np.zeros(self.noise.shape, np.bool_)
-        self.returns = np.zeros(self.noise.shape, np.float32)
-        self.known_s = 0.0
-        self.picture = self.settled.astype(np.uint8)
-
-    def level(self, image: Image) -> Image:
-        """The picture with the exposure of the ground: one gain for each channel."""
-        seen = np.maximum(image[::4, ::4].reshape(-1, 3).astype(np.float32), 1.0)
-        known = np.maximum(self.settled[::4, ::4].reshape(-1, 3), 1.0)
-        gain = np.clip(np.median(known / seen, axis=0), 0.6, 1.7)
-        if np.abs(gain - 1.0).max() < 0.01:
-            return image
-        return np.asarray(np.clip(image * gain.astype(np.float32), 0, 255), np.uint8)
-
-    def threshold(self) -> NDArray[np.float32]:
-        noise = self._config.differs_noise * self.noise
-        return np.asarray(np.maximum(self._config.differs_min, noise), np.float32)
-
-    def differs(self, image: Image) -> Mask:
-        """Where a picture (already levelled) differs from the ground."""
-        return difference(image, self.picture) > self.threshold()
-
-    def take_in(self, image: Image, differing: Mask, now_s: float, step_s: float) -> None:
-        """Move on by one picture."""
-        config = self._config
-        returned = self.differing & ~differing
-        self.known_s += step_s
-        self.returns *= 1.0 - min(1.0, step_s / config.restless_memory_s)
-        self.returns += returned
-        self.differing = differing
-        self.differs_since_s[~differing] = now_s
-        moved = difference(image, self.rest) > config.rests_max
-        self._off_rest = np.where(moved, self._off_rest + 1, 0).astype(np.uint8)
-        anew = self._off_rest >= 2  # one odd picture is forgiven
-        self.rest[anew] = image[anew]
-        self.rests_since_s[anew] = now_s - step_s
-        self._off_rest[anew] = 0
-        rate = min(1.0, step_s / _GROUND_MEMORY_S)
-        calm = (~differing).astype(np.uint8)
-        off = difference(image, self.picture).astype(np.float32)
-        cv2.accumulateWeighted(off, self.noise, rate, calm)
-        cv2.accumulateWeighted(image, self.settled, rate, calm)
-        self.picture = cv2.convertScaleAbs(self.settled)
-
-    def standing(self, now_s: float) -> Mask:
-        """Where something rests that is not the ground."""
-        long_enough = now_s - self.rests_since_s >= self._config.still_s - 1e-3
-        other = difference(self.rest, self.picture) > self.threshold()
-        remembered_s = min(self._config.restless_memory_s, max(self.known_s, 5.0))
-        calm = self.returns / remembered_s < self._config.restless_per_s
-        return np.asarray(long_enough & other & calm & (self._off_rest == 0), np.bool_)
-
-    def absorb(self, mask: Mask) -> None:
-        """What rests here now is the ground from now on."""
-        self.settled[mask] = self.rest[mask]
-        self.picture[mask] = self.rest[mask]
-        self.differing[mask] = False
+    def is_there(self, now_s: float) -> None:
+        """It was found there once more."""
+        if self.hidden_s == 0.0:
+            self.seen_s[-1] = (self.seen_s[-1][0], now_s)
+        else:
+            self.seen_s.append((now_s, now_s))
+        self.hidden_s = 0.0
 
 
 class LeftBehindDetector(Detector):
-    """Finds objects that were left in one capture file after another."""
+    """Finds objects that were left in one capture file after another.
 
-    def __init__(self, config: LeftBehindConfig | None = None) -> None:
+    With a classifier of blobs it looks at what it found and says what that resembles.
+    """
+
+    after = (ACTORS,)
+
+    def __init__(
+        self, config: LeftBehindConfig | None = None, classifier: CropClassifier | None = None
+    ) -> None:
         self._config = config or LeftBehindConfig()
+        self._classifier = classifier
         super().__init__(self._config)
 
     @property
@@ -202,28 +140,28 @@ class LeftBehindDetector(Detector):
 
     @property
     def model_digest(self) -> str:
-        return model_digest()
+        """Of the sources and, if there is one, of the classifier."""
+        own = model_digest()
+        if self._classifier is None:
+            return own
+        return hashlib.sha256(f"{own} {self._classifier.digest}".encode()).hexdigest()
 
-    @property
-    def sample_fps(self) -> float:
-        return self._config.sample_fps
-
-    def _watch(self, info: FootageInfo) -> "_Watch":
-        return _Watch(self._config)
-
-    def _pictures(self, path: Path) -> Iterator[Frame]:
-        return frames(path, sample_fps=self.sample_fps, height_px=self._config.height_px)
+    def watch(self, info: FootageInfo, carried: Carried | None) -> "_Watch":
+        watch = _Watch(self._config, self._classifier)
+        if carried is not None and carried.arrays:
+            watch.remember(carried)
+        return watch
 
 
-class _Watch:
+class _Watch(Watch):
     """Watches one capture from its first to its last picture."""
 
-    def __init__(self, config: LeftBehindConfig) -> None:
-        self._config = config
+    def __init__(self, config: LeftBehindConfig, classifier: CropClassifier | None = None) -> None:
+        self._config, self._classifier = config, classifier
         self._learned: list[Image] = []
         self._learning_since_s = 0.0
         self._reference: Reference | None = None
-        self._ground: _Ground | None = None
+        self._ground: Ground | None = None
         self._unsettled_since_s: float | None = None
         self._last_s: float | None = None
         self._open: list[_Find] = []
@@ -231,36 +169,128 @@ class _Watch:
         self._times_s: list[float] = []
         self._unsteady: list[bool] = []
         """For every picture, whether the view moved or was lost in it."""
+        self._latest: Steadiness | None = None
+        """How the view stood when it was compared last; None: compare the next picture."""
+        self._compared_s = -inf
         self._views: list[tuple[float, NDArray[np.float64]]] = []
         """Where the ground picture lay in each picture, to say where a find was in it."""
 
-    def see(self, image: Image, now_s: float) -> None:
+    def see(self, moment: Moment) -> None:
         """Take in the next picture."""
-        step_s = 1 / self._config.sample_fps if self._last_s is None else now_s - self._last_s
+        if self._may_skip(moment):
+            for find in self._open:
+                if find.hidden_s == 0.0:
+                    find.is_there(moment.t_s)
+            return
+        image, now_s = moment.picture(self._config.height_px), moment.t_s
+        with moment.costs.of("background"):
+            much_moves = moment.moving is None or sum(box.area for box in moment.moving) > _MUCH
+            self._take(image, now_s, much_moves=much_moves)
+        if self._classifier is not None:
+            self._look_again(self._classifier, moment)
+
+    def _may_skip(self, moment: Moment) -> bool:
+        """Whether nothing has moved and the last picture was just such a one."""
+        if self._last_s is None or self._ground is None or moment.moving is None:
+            return False
+        step_s = moment.t_s - self._last_s
+        return not moment.moving and SKIMMED_S <= step_s < _QUIET_EVERY_S
+
+    def _steadiness(self, reference: Reference, plain: Grey, now_s: float) -> Steadiness:
+        """Compare the view with its reference, now and then while it stands quite still."""
+        latest = self._latest
+        if latest is not None and now_s < self._compared_s + _COMPARE_EVERY_S - 1e-3:
+            return latest
+        seen = reference.compare(plain)
+        still = seen.view is View.STEADY and seen.shift < _STILL_SHIFT
+        self._latest, self._compared_s = (seen, now_s) if still else (None, -inf)
+        return seen
+
+    def _take(self, picture: Image, now_s: float, *, much_moves: bool) -> None:
+        step_s = 0.2 if self._last_s is None else now_s - self._last_s
         self._last_s = now_s
         self._times_s.append(now_s)
         self._unsteady.append(False)
-        plain = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
+        plain = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), np.uint8)
         if self._reference is None:
             self._learn_anew(now_s)
             self._reference = Reference(plain, self._config.moved_share)
-        seen = self._reference.compare(plain)
+        if much_moves:
+            self._compared_s = -inf
+        seen = self._steadiness(self._reference, plain, now_s)
         if seen.view is not View.STEADY:
             self._unsteady[-1] = True
             self._unsettled(now_s, at_once=self._ground is None)
             return
-        smooth = np.asarray(cv2.GaussianBlur(image, (3, 3), 0), np.uint8)
+        smooth = np.asarray(cv2.GaussianBlur(picture, (3, 3), 0), np.uint8)
         upright = onto_reference(smooth, seen.forth)
         if self._ground is None:
             self._learn(upright, now_s)
             return
         self._views.append((now_s, seen.forth))
-        image = self._ground.level(upright)
+        plain_image, image = self._ground.level(upright)
         differing = self._ground.differs(image)
+        if image is not plain_image:
+            differing &= self._ground.differs(plain_image)
         self._unsettled_since_s = None
         self._ground.take_in(image, differing, now_s, step_s)
         self._follow(self._ground, image, now_s, step_s)
-        self._look(self._ground, image, now_s)
+        self._look(self._ground, image, plain_image, now_s)
+
+    def _look_again(self, classifier: CropClassifier, moment: Moment) -> None:
+        """Ask the classifier about finds that lie uncovered."""
+        now_s = moment.t_s
+        for find in self._open:
+            if (
+                len(find.shows) >= _LOOKS_MAX
+                or now_s < find.look_due_s
+                or find.hidden_s > 0.0
+                or find.score < _WORTH_A_LOOK
+                or find.edge_ratio < 1.0
+            ):
+                continue
+            box = self._box(find, now_s)
+            if any(covered(box, actor.box) > _FREE for actor in moment.tracked):
+                continue
+            crop = moment.crop(box.grown(_CONTEXT))
+            if min(crop.shape[:2]) < SMALLEST_PX:
+                continue
+            with moment.costs.of("classify"):
+                find.shows.append(classifier.classify([crop])[0])
+            find.look_due_s = now_s + _LOOK_EVERY_S
+
+    def carried(self, duration_s: float) -> Arrays:
+        """The ground and what lies on it; nothing if the view was not at rest at the end."""
+        reference, ground = self._reference, self._ground
+        if reference is None or ground is None or self._is_unsuitable() or self._unsteady[-1]:
+            return {}
+        finds = {
+            f"find.{number}.{name}": values
+            for number, find in enumerate(self._open)
+            for name, values in _as_arrays(find, duration_s).items()
+        }
+        return {"reference": reference.picture, **ground.carried(duration_s), **finds}
+
+    def remember(self, carried: Carried) -> None:
+        """Go on where the capture before ended."""
+        arrays, gap_s = carried.arrays, carried.gap_s
+        self._reference = Reference(np.array(arrays["reference"]), self._config.moved_share)
+        self._ground = Ground.remembered(carried, self._config)
+        shape = self._ground.noise.shape
+        self._views = [(0.0, np.eye(2, 3))]
+        numbers = sorted({key.split(".")[1] for key in arrays if key.startswith("find.")})
+        self._open = [
+            _from_arrays(
+                {
+                    key.split(".")[2]: values
+                    for key, values in arrays.items()
+                    if key.startswith(f"find.{number}.")
+                },
+                shape,
+                gap_s,
+            )
+            for number in numbers
+        ]
 
     def tracks(self) -> tuple[Track, ...]:
         """What was found; nothing if the view was unsteady for too much of the time."""
@@ -289,7 +319,10 @@ class _Watch:
         return tuple((round(start_s, 3), round(end_s, 3)) for start_s, end_s in spans)
 
     def _is_unsuitable(self) -> bool:
-        return sum(self._unsteady) > self._config.unsteady_max * len(self._unsteady)
+        """By time, not by pictures: few are looked at while nothing moves."""
+        spans_s = np.diff(self._times_s, append=self._times_s[-1:])
+        unsteady_s = float(spans_s[np.array(self._unsteady, bool)].sum())
+        return unsteady_s > self._config.unsteady_max * float(spans_s.sum())
 
     def _unsettled(self, now_s: float, *, at_once: bool) -> None:
         """The picture says nothing about the ground; if that lasts, learn the ground anew."""
@@ -303,22 +336,22 @@ class _Watch:
     def _learn_anew(self, now_s: float) -> None:
         self._closed += self._open
         self._open = []
+        self._latest, self._compared_s = None, -inf
         self._learned, self._learning_since_s = [], now_s
         self._ground, self._unsettled_since_s = None, None
 
     def _learn(self, image: Image, now_s: float) -> None:
         self._learned.append(image)
         if now_s - self._learning_since_s >= self._config.warm_up_s - 1e-3:
-            self._ground = _Ground(self._learned, now_s, self._config)
+            self._ground = Ground(self._learned, now_s, self._config)
             self._learned = []
 
-    def _follow(self, ground: _Ground, image: Image, now_s: float, step_s: float) -> None:
+    def _follow(self, ground: Ground, image: Image, now_s: float, step_s: float) -> None:
         """Say of every find whether it is still there, hidden, or gone."""
         for find in list(self._open):
             looks, limit = image[find.mask], self._config.differs_min
             if share_alike(looks, find.looks, limit) >= 0.5:
-                find.seen_s.append(now_s)
-                find.hidden_s = 0.0
+                find.is_there(now_s)
                 continue
             find.hidden_s += step_s
             like_ground = share_alike(looks, ground.picture[find.mask], limit)
@@ -326,7 +359,7 @@ class _Watch:
                 self._open.remove(find)
                 self._closed.append(find)
 
-    def _look(self, ground: _Ground, image: Image, now_s: float) -> None:
+    def _look(self, ground: Ground, image: Image, plain: Image, now_s: float) -> None:
         """Find what has newly come to rest."""
         standing = ground.standing(now_s)
         for find in self._open:
@@ -350,12 +383,12 @@ class _Watch:
             if self._config.area_min <= area <= self._config.area_max:
                 blob = labels == number
                 if not moves_still(blob, wholes):
-                    self._judge(ground, image, blob, now_s)
+                    self._judge(ground, image, plain, blob, now_s)
 
-    def _judge(self, ground: _Ground, image: Image, blob: Mask, now_s: float) -> None:
+    def _judge(self, ground: Ground, image: Image, plain: Image, blob: Mask, now_s: float) -> None:
         """Keep a blob as a find, or take it for light or a caption and make it ground."""
         now, before = grey(image), grey(ground.picture)
-        if shows_through(now[blob], before[blob]) or is_caption(blob, ground.rests_since_s):
+        if shows_through(grey(plain)[blob], before[blob]) or is_caption(blob, ground.rests_since_s):
             ground.absorb(blob)
             return
         edge = rim(blob)
@@ -375,17 +408,18 @@ class _Watch:
                 edge_ratio=round(float(edge_ratio), 3),
                 appeared_s=min(_median_s(ground.differs_since_s[blob]), rested_s),
                 rested_s=rested_s,
-                seen_s=[now_s],
+                seen_s=[(now_s, now_s)],
             )
         )
 
     def _track(self, number: int, find: _Find) -> Track:
         """Points from where it came to rest on, spaced; none while the object was hidden."""
-        before_s = np.arange(find.rested_s, find.seen_s[0], _POINT_EVERY_S).tolist()
-        moments = [*before_s, find.seen_s[0]]
-        for moment_s, following_s in pairwise([*find.seen_s[1:], np.inf]):
-            if following_s - moments[-1] > _POINT_EVERY_S:
-                moments.append(moment_s)
+        spans = [(find.rested_s, find.seen_s[0][1]), *find.seen_s[1:]]
+        moments = [
+            float(at_s)
+            for first_s, last_s in spans
+            for at_s in [*np.arange(first_s, last_s - 1e-3, _POINT_EVERY_S), last_s]
+        ]
         points = tuple(
             TrackPoint(t_s=round(at_s, 3), box=self._box(find, at_s), score=find.score)
             for at_s in moments
@@ -393,8 +427,14 @@ class _Watch:
         traits = {
             "edge_ratio": find.edge_ratio,
             "appeared_s": find.appeared_s,
-            "stay_s": round(find.seen_s[-1] - find.appeared_s, 3),
+            "stay_s": round(find.seen_s[-1][1] - find.appeared_s, 3),
         }
+        if find.shows:
+            shares = np.mean(find.shows, axis=0)
+            traits |= {
+                name: round(float(share), 4)
+                for name, share in zip(BLOB_CLASSES, shares, strict=True)
+            }
         return Track(track_id=number, label=Label.STATIC_OBJECT, points=points, traits=traits)
 
     def _box(self, find: _Find, at_s: float) -> Box:
@@ -407,5 +447,36 @@ class _Watch:
         return Box(*(round(min(1.0, max(0.0, float(side))), 4) for side in sides))
 
 
+def _as_arrays(find: _Find, end_s: float) -> dict[str, NDArray[Any]]:
+    """A find for the next capture, times from the end of this one."""
+    numbers = [find.score, find.edge_ratio, find.appeared_s - end_s, find.rested_s - end_s]
+    spans = [(a - end_s, b - end_s) for a, b in find.seen_s if b >= end_s - _REMEMBERED_S]
+    return {
+        "mask": np.packbits(find.mask),
+        "looks": find.looks,
+        "box": find.box_px,
+        "numbers": np.array([*numbers, find.hidden_s]),
+        "shows": np.array(find.shows, np.float32).reshape(-1, len(BLOB_CLASSES)),
+        "seen": np.array(spans or [(find.seen_s[-1][0] - end_s, find.seen_s[-1][1] - end_s)]),
+    }
+
+
+def _from_arrays(arrays: dict[str, NDArray[Any]], shape: tuple[int, ...], gap_s: float) -> _Find:
+    bits = np.unpackbits(arrays["mask"], count=int(np.prod(shape)))
+    score, edge_ratio, appeared_s, rested_s, hidden_s = arrays["numbers"].tolist()
+    return _Find(
+        mask=bits.reshape(shape).astype(np.bool_),
+        looks=np.array(arrays["looks"], np.uint8),
+        box_px=np.array(arrays["box"], np.float64),
+        score=score,
+        edge_ratio=edge_ratio,
+        appeared_s=round(appeared_s - gap_s, 3),
+        rested_s=round(rested_s - gap_s, 3),
+        seen_s=[(round(a - gap_s, 3), round(b - gap_s, 3)) for a, b in arrays["seen"].tolist()],
+        hidden_s=hidden_s,
+        shows=list(np.array(arrays["shows"], np.float32)),
+    )
+
+
 def _median_s(since_s: NDArray[np.float32]) -> float:
-    return round(max(0.0, float(np.median(since_s))), 3)
+    return round(float(np.median(since_s)), 3)

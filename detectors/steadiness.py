@@ -49,6 +49,7 @@ class Reference:
     """
 
     def __init__(self, grey: Grey, moved_share: float) -> None:
+        self.picture = grey
         self._picture = _levelled(grey)
         self._moved_share = moved_share
         height, width = grey.shape

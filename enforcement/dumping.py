@@ -7,11 +7,20 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from enforcement.footage import Label
+from enforcement.footage import Label, Track
 from enforcement.geometry import Box, contains, covered
 from enforcement.model import Record, Score
 from enforcement.places import Zone
 from enforcement.scene import UNSEEN_S, Incident, Scene, Seconds, Seen, last_box, moments
+
+_SWAPPED_S = 0.2
+"""Where two people pass each other a tracker may begin a new track before it ends the old one."""
+
+_AT_DOOR = 0.3
+"""So near to a vehicle, as a share of their own size, people get in."""
+
+_GRAIN_S = 0.2
+"""Moments of one scene lie no farther apart."""
 
 _EDGE = 0.02
 """A box this close to the border of the picture is leaving it."""
@@ -25,7 +34,11 @@ class LeftBehind(Record):
     """For how long it must have been there."""
     uncovered_s: Seconds = 2.0
     """For how long no person or vehicle must have covered it: else it may be part of them."""
-    score_min: Score = 0.5
+    score_min: Score = 0.35
+    score_sure: Score = 0.5
+    """What is found with less than this must also look like something…"""
+    other_max: Score = 0.9
+    """…and not like ground or wall with more than this."""
     edge_ratio_min: Annotated[float, Field(ge=0, le=10)] = 1.2
     """Its edges against those of the ground it hides: less is a ghost or a patch of light."""
     covered_max: Score = 0.5
@@ -34,10 +47,20 @@ class LeftBehind(Record):
     """Who was at the spot from so long before it appeared may have brought it."""
     reach: Annotated[float, Field(ge=0, le=5)] = 0.25
     """At the spot: nearer than this share of the actor's own size."""
-    away: Annotated[float, Field(ge=0, le=10)] = 0.5
+    away: Annotated[float, Field(ge=0, le=10)] = 0.85
     """Away: farther than this share of the actor's own size."""
-    away_s: Seconds = 0.5
+    away_s: Seconds = 0.4
     """For how long the actor must have been away."""
+    aside: Annotated[float, Field(ge=0, le=10)] = 0.5
+    """A step or two aside: farther than this share of the actor's own size."""
+    aside_s: Seconds = 7.0
+    """Whoever stays aside for so long has left it, too."""
+    waste_sure: Score = 0.8
+    """Whoever puts down two things that look like waste with this much does not wait for them."""
+    person_max: Score = 0.6
+    """It is no object when the second look takes it for a person with more than this…"""
+    vehicle_max: Score = 0.6
+    """…or for a vehicle."""
 
 
 def left_behind(params: LeftBehind, zone: Zone, scene: Scene) -> Iterable[Incident]:
@@ -45,13 +68,25 @@ def left_behind(params: LeftBehind, zone: Zone, scene: Scene) -> Iterable[Incide
         track = thing.track
         if (
             track.label is Label.STATIC_OBJECT
-            and track.score >= params.score_min
-            and track.traits.get("edge_ratio", 0.0) >= params.edge_ratio_min
+            and _is_object(params, track)
             and contains(zone.polygon, track.points[-1].box.foot)
         ):
             incident = _left_by_somebody(params, thing, scene)
             if incident is not None:
                 yield incident
+
+
+def _is_object(params: LeftBehind, track: Track) -> bool:
+    """Whether it is neither a ghost nor a patch of light, and nobody who stands there."""
+    shows = track.traits
+    looks_like_something = shows.get("other", 1.0) <= params.other_max
+    return (
+        track.score >= params.score_min
+        and (track.score >= params.score_sure or looks_like_something)
+        and shows.get("edge_ratio", 0.0) >= params.edge_ratio_min
+        and shows.get("person", 0.0) <= params.person_max
+        and shows.get("vehicle", 0.0) <= params.vehicle_max
+    )
 
 
 def _left_by_somebody(params: LeftBehind, thing: Seen, scene: Scene) -> Incident | None:
@@ -63,47 +98,74 @@ def _left_by_somebody(params: LeftBehind, thing: Seen, scene: Scene) -> Incident
     if not brought:
         return None
     suspects = _with_successors(brought, actors)
+    vehicles = [actor for actor in actors if actor.track.label.is_vehicle]
     uncovered_since_s = appeared_s
-    away_since_s: dict[int, float] = {}
+    departures = [_Departure(params, suspect, vehicles) for suspect in suspects]
+    more_s = _puts_down_more_s(params, thing, brought, scene)
     for now_s in moments(appeared_s, track.last_s):
         box = thing.box_at(now_s) or track.points[0].box
         if _is_covered(params, box, actors, now_s):
             uncovered_since_s = now_s
-        known = [n for n, suspect in enumerate(suspects) if suspect.is_known_at(now_s)]
-        for number in known:
-            if _is_away(params, suspects[number].seen, box, now_s):
-                away_since_s.setdefault(number, now_s)
-            else:
-                away_since_s.pop(number, None)
-        gone = [n for n in known if now_s - away_since_s.get(n, inf) >= params.away_s - 1e-6]
-        stays = any(suspects[n].seen.track.label is Label.PERSON for n in known if n not in gone)
+        known = [one for one in departures if one.suspect.is_known_at(now_s)]
+        for one in known:
+            one.follow(box, now_s)
+        gone = [one for one in known if one.is_gone(now_s)]
+        stays = any(
+            one.suspect.seen.track.label is Label.PERSON for one in known if one not in gone
+        )
         if (
-            gone
-            and not stays
+            ((gone and not stays) or now_s >= more_s)
             and now_s - appeared_s >= params.stay_s - 1e-6
             and now_s - uncovered_since_s >= params.uncovered_s - 1e-6
         ):
-            leavers = tuple(suspects[n].seen for n in gone)
-            away_s = max(away_since_s[n] for n in gone)
-            return _left(thing, leavers, scene, (appeared_s, now_s, away_s, uncovered_since_s))
+            if gone and not stays:
+                leavers = tuple(one.suspect.seen for one in gone)
+                left_s = max(one.left_s for one in gone)
+                why = f"{_names(leavers)} away since {left_s:.1f} s"
+            else:
+                leavers, why = tuple(brought), f"more was put down there by {more_s:.1f} s"
+            return _left(thing, leavers, scene, (appeared_s, now_s, uncovered_since_s), why)
     return None
+
+
+def _puts_down_more_s(
+    params: LeftBehind, thing: Seen, brought: Sequence[Seen], scene: Scene
+) -> float:
+    """When a second thing that looks like waste has lain there for long enough, put down later by
+    the same person; infinite if none has."""
+    people = [actor for actor in brought if actor.track.label is Label.PERSON]
+    if thing.track.traits.get("waste", 0.0) < params.waste_sure:
+        return inf
+    moments_s = [
+        other.track.traits["appeared_s"] + params.stay_s
+        for other in scene.seen
+        if other.track.label is Label.STATIC_OBJECT
+        and other.track.traits.get("waste", 0.0) >= params.waste_sure
+        and other.track.traits["edge_ratio"] >= params.edge_ratio_min
+        and other.track.traits["appeared_s"] >= thing.track.first_s + params.away_s
+        and any(
+            _was_at_the_spot(params, actor, other, other.track.traits["appeared_s"])
+            for actor in people
+        )
+    ]
+    return min(moments_s, default=inf)
 
 
 def _left(
     thing: Seen,
     leavers: tuple[Seen, ...],
     scene: Scene,
-    times_s: tuple[float, float, float, float],
+    times_s: tuple[float, float, float],
+    why: str,
 ) -> Incident:
-    appeared_s, now_s, away_s, uncovered_s = times_s
+    appeared_s, now_s, uncovered_s = times_s
     track = thing.track
-    who = " and ".join(sorted({actor.track.label.value for actor in leavers}))
     box = last_box(track.points, now_s)
     reasons = (
         f"not there before {appeared_s:.1f} s, its edges are "
         f"{track.traits['edge_ratio']:.1f} times those of the ground",
-        f"{who} at the spot when it appeared",
-        f"{who} away since {away_s:.1f} s",
+        f"{_names(leavers)} at the spot when it appeared",
+        why,
         f"lies uncovered since {uncovered_s:.1f} s",
     )
     return Incident(
@@ -115,6 +177,10 @@ def _left(
         subjects=(thing, *leavers),
         reasons=reasons,
     )
+
+
+def _names(actors: Iterable[Seen]) -> str:
+    return " and ".join(sorted({actor.track.label.value for actor in actors}))
 
 
 def _was_at_the_spot(params: LeftBehind, actor: Seen, thing: Seen, appeared_s: float) -> bool:
@@ -134,6 +200,8 @@ class _Suspect:
     seen: Seen
     until_s: float
     """From here on another track goes on with this one."""
+    goes_on: bool
+    """It goes on with another one itself."""
 
     def is_known_at(self, now_s: float) -> bool:
         return self.seen.track.first_s <= now_s < self.until_s
@@ -145,7 +213,8 @@ def _with_successors(first: Sequence[Seen], actors: Sequence[Seen]) -> list[_Sus
     suspects: list[_Suspect] = []
     for actor in chain:
         heirs = [other for other in actors if _continues(other, actor)]
-        suspects.append(_Suspect(actor, min((h.track.first_s for h in heirs), default=inf)))
+        until_s = min((heir.track.first_s for heir in heirs), default=inf)
+        suspects.append(_Suspect(actor, until_s, actor not in first))
         chain += [heir for heir in heirs if heir not in chain]
     return suspects
 
@@ -156,7 +225,7 @@ def _continues(later: Seen, earlier: Seen) -> bool:
         return False
     last, first = earlier.track.points[-1].box, later.track.points[0].box
     near = earlier.gap(last, first) <= 0.5 * earlier.size(last)
-    return 0 < pause_s <= 2 * UNSEEN_S and near
+    return -_SWAPPED_S <= pause_s <= 2 * UNSEEN_S and near
 
 
 def _is_covered(params: LeftBehind, box: Box, actors: Iterable[Seen], now_s: float) -> bool:
@@ -164,14 +233,68 @@ def _is_covered(params: LeftBehind, box: Box, actors: Iterable[Seen], now_s: flo
     return any(other is not None and covered(box, other) > params.covered_max for other in over)
 
 
-def _is_away(params: LeftBehind, actor: Seen, spot: Box, now_s: float) -> bool:
-    """Far enough from it, or seen to leave the picture; losing sight of someone is not enough."""
+@dataclass(eq=False)
+class _Departure:
+    """How somebody who may have brought it goes away from it, moment by moment."""
+
+    params: LeftBehind
+    suspect: _Suspect
+    vehicles: Sequence[Seen]
+    away_since_s: float = inf
+    aside_since_s: float = inf
+
+    @property
+    def left_s(self) -> float:
+        return min(self.away_since_s, self.aside_since_s)
+
+    def follow(self, spot: Box, now_s: float) -> None:
+        """Note whether they are away from it, or aside, at this moment."""
+        away = _is_away(self.params, self.suspect.seen, spot, now_s) or (self._has_boarded(now_s))
+        aside = away or _gap(self.suspect.seen, spot, now_s) > self.params.aside
+        if away and self.suspect.goes_on and now_s <= self.suspect.seen.track.first_s + _GRAIN_S:
+            self.away_since_s = now_s - self.params.away_s  # it was away before it was seen again
+        self.away_since_s = min(self.away_since_s, now_s) if away else inf
+        self.aside_since_s = min(self.aside_since_s, now_s) if aside else inf
+
+    def is_gone(self, now_s: float) -> bool:
+        away_s, aside_s = now_s - self.away_since_s, now_s - self.aside_since_s
+        return away_s >= self.params.away_s - 1e-6 or aside_s >= self.params.aside_s - 1e-6
+
+    def _has_boarded(self, now_s: float) -> bool:
+        """Whether a person was last seen at a vehicle that has driven on by now."""
+        seen = self.suspect.seen
+        last = seen.track.points[-1]
+        if seen.track.label is not Label.PERSON or now_s < last.t_s + UNSEEN_S:
+            return False
+        for vehicle in self.vehicles:
+            then, now = vehicle.near(last.t_s), _seen_last(vehicle, now_s)
+            at_door = _AT_DOOR * seen.size(last.box)
+            if then is None or now is None or seen.gap(last.box, then) > at_door:
+                continue
+            if seen.gap(last.box, now) > at_door or vehicle.track.last_s + UNSEEN_S < now_s:
+                return True
+        return False
+
+
+def _seen_last(actor: Seen, now_s: float) -> Box | None:
+    """Where it is or, after its track has ended, was last seen; None in a pause."""
     points = actor.track.points
-    if now_s <= points[-1].t_s:
-        box = actor.box_at(now_s)
-        return box is not None and actor.gap(box, spot) > params.away * actor.size(box)
-    last = points[-1].box
-    left_picture = (
-        min(last.left, last.top) <= _EDGE or max(last.right, last.bottom) >= 1 - _EDGE
-    ) and now_s - points[-1].t_s >= UNSEEN_S
-    return left_picture or actor.gap(last, spot) > params.away * actor.size(last)
+    return actor.box_at(now_s) if now_s <= points[-1].t_s else points[-1].box
+
+
+def _gap(actor: Seen, spot: Box, now_s: float) -> float:
+    """Distance as a share of the actor's own size, by where it was last seen; 0 in a pause."""
+    box = _seen_last(actor, now_s)
+    return 0.0 if box is None else actor.gap(box, spot) / actor.size(box)
+
+
+def _is_away(params: LeftBehind, actor: Seen, spot: Box, now_s: float) -> bool:
+    """Far enough from it, seen to leave the picture, or lost from sight aside; to lose sight of
+    somebody right beside it is not enough."""
+    last = actor.track.points[-1]
+    is_lost = now_s - last.t_s >= UNSEEN_S
+    near = params.aside if is_lost or actor.track.label.is_vehicle else params.away
+    if _gap(actor, spot, now_s) > near:
+        return True
+    sides = (last.box.left, last.box.top, 1 - last.box.right, 1 - last.box.bottom)
+    return is_lost and min(sides) <= _EDGE

@@ -9,6 +9,7 @@
     ├── StoreUnavailable         retry: the object store or the database does not answer
     ├── EvidenceError            stop: stored bytes, lock or digest are not what was recorded
     ├── ModelError               stop: a model file is missing or is not the one pinned
+    ├── StepsFailed              retry: of a batch some captures failed; the text names each
     ├── DeliveryFailed           retry with the same event id: the recipient did not take it
     └── GateRefusal              ask the reviewer: an act that the gate does not allow
         ├── NotPermitted         this person may never do this (role, certificate, same person)
@@ -43,6 +44,10 @@ class EvidenceError(SightlineError):
 
 class ModelError(SightlineError):
     """A model is not in the catalog, not pulled, or its file fails its digest."""
+
+
+class StepsFailed(SightlineError):
+    """Some captures of a batch could not be taken a step further; all others were."""
 
 
 class DeliveryFailed(SightlineError):

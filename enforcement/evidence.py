@@ -12,7 +12,7 @@ from enforcement.model import Name, Record, Sha256, Utc
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(allow_inf_nan=False)]
 
 Tool = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$", max_length=200)]
 """``name@version`` of what made an item, e.g. ``sightline.clip@0.1.0``."""
@@ -20,6 +20,8 @@ Tool = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$", max_length
 
 class EvidenceKind(StrEnum):
     ORIGINAL = "original"
+    PRECEDING = "preceding"
+    """The original that came before this one without a break, where the matter began in it."""
     """The capture exactly as received."""
     CLIP = "clip"
     KEY_FRAME = "key_frame"
@@ -27,7 +29,7 @@ class EvidenceKind(StrEnum):
     TELEMETRY = "telemetry"
 
 
-_STANDALONE = frozenset({EvidenceKind.ORIGINAL, EvidenceKind.TELEMETRY})
+_STANDALONE = frozenset({EvidenceKind.ORIGINAL, EvidenceKind.PRECEDING, EvidenceKind.TELEMETRY})
 """Kinds that arrive from outside; every other kind is made from another item."""
 
 
@@ -41,7 +43,10 @@ class EvidenceItem(Record):
     made_by: Tool
     parameters: dict[str, float | int | str | bool] = Field(default_factory=dict)
     start_s: Seconds | None = None
-    """Seconds from the first frame of the original; None: the whole of it."""
+    """Seconds from the first frame of the original; None: the whole of it.
+
+    Negative: in the preceding footage.
+    """
     end_s: Seconds | None = None
 
     @model_validator(mode="after")
@@ -114,6 +119,11 @@ class Manifest(Record):
         kinds = Counter(item.kind for item in self.items)
         if kinds[EvidenceKind.ORIGINAL] != 1:
             raise ValueError("a manifest has exactly one original")
+        if kinds[EvidenceKind.PRECEDING] > 1:
+            raise ValueError("a manifest has at most one preceding original")
+        begins_s = min(item.start_s or 0.0 for item in self.items)
+        if begins_s < 0 and not kinds[EvidenceKind.PRECEDING]:
+            raise ValueError("what begins before the original needs the preceding one")
         if not kinds[EvidenceKind.CLIP] or not kinds[EvidenceKind.KEY_FRAME]:
             raise ValueError("a manifest has at least one clip and one key frame")
         return self

@@ -44,6 +44,10 @@ class Label(StrEnum):
     TRUCK = "truck"
     STATIC_OBJECT = "static_object"
     """Something that was not there before and has stopped moving: a bag, a box, a heap."""
+    THROWN_OBJECT = "thrown_object"
+    """Something that flew and fell, as thrown by somebody or out of a window."""
+    FIRE = "fire"
+    SMOKE = "smoke"
 
     @property
     def is_vehicle(self) -> bool:
@@ -52,13 +56,16 @@ class Label(StrEnum):
     @property
     def is_actor(self) -> bool:
         """Whether it could have left something behind."""
-        return self is not Label.STATIC_OBJECT
+        return self.is_vehicle or self in {Label.PERSON, Label.BICYCLE}
 
 
 class TrackPoint(Record):
-    """Where a track was at one moment, in seconds from the first frame of the capture."""
+    """Where a track was at one moment, in seconds from the first frame of the capture.
 
-    t_s: Annotated[float, Field(ge=0)]
+    Negative: in the capture before, where the feed was watched without a break.
+    """
+
+    t_s: float
     box: Box
     score: Score
 
@@ -95,6 +102,27 @@ class Track(Record):
         return best if abs(best.t_s - t_s) <= tolerance_s else None
 
 
+class ViewProblem(StrEnum):
+    """What can be wrong with a view."""
+
+    COVERED = "covered"
+    BLACK = "black"
+    FROZEN = "frozen"
+    DEFOCUSED = "defocused"
+    TURNED = "turned"
+    """The camera sees something else than it did."""
+
+
+class ViewFinding(Record):
+    """A view was no good for a while, or a part of it; seconds from the first frame."""
+
+    problem: ViewProblem
+    start_s: float
+    end_s: float
+    share: Score
+    """How much of the view."""
+
+
 class Observation(Record):
     """All that one named model saw in one capture.
 
@@ -111,6 +139,10 @@ class Observation(Record):
     height_px: int
     duration_s: float
     frames_seen: int
+    carried_from: str | None = None
+    """The capture of the feed just before, if its models' knowledge was carried over."""
+    gap_s: float = 0.0
+    """From the end of that capture to the start of this one."""
     sample_fps: float
     """Frames a second that the model looked at."""
     tracks: tuple[Track, ...] = ()
@@ -118,3 +150,5 @@ class Observation(Record):
     """Spans, in order and apart, in which the view moved or was not recognised: nothing that
     rests on a fixed view may be concluded there. The whole capture, if that was so too often.
     Empty as well if the model does not look at the view."""
+    view: tuple[ViewFinding, ...] = ()
+    """What was wrong with the view, if the model looks at it."""

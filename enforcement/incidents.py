@@ -35,8 +35,7 @@ def reach(rule: Rule) -> timedelta:
 
 
 def _same_place(rule: Rule, a: Box, b: Box) -> bool:
-    # People move about in a zone: whoever is inside during one incident belongs to it.
-    if rule.kind is RuleKind.ZONE_INTRUSION:
+    if rule.kind.is_of_whole_zone:
         return True
     # Vehicles stand close to each other, and each is an incident of its own.
     if rule.kind is RuleKind.STOPPED_VEHICLE:

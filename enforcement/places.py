@@ -10,11 +10,14 @@ from enforcement.model import Name, Record, Utc
 
 
 class ZonePurpose(StrEnum):
-    """What a zone forbids. A rule applies to the zones of its purpose."""
+    """What a zone forbids, requires or is watched for; a rule applies to zones of its purpose."""
 
     NO_DUMPING = "no_dumping"
     FORBIDDEN = "forbidden"
     NO_STOPPING = "no_stopping"
+    HELMETS_REQUIRED = "helmets_required"
+    NO_FIRE = "no_fire"
+    SMOKE_WATCH = "smoke_watch"
 
 
 class Zone(Record):

@@ -12,6 +12,7 @@ from enforcement.dumping import LeftBehind, left_behind
 from enforcement.errors import ConfigurationError
 from enforcement.footage import Observation
 from enforcement.geometry import Box, intersection, iou
+from enforcement.hazards import NoHelmet, OpenFire, Smoke, no_helmet, open_fire, smoke
 from enforcement.model import Name, Record, Score, Utc
 from enforcement.occupancy import (
     SAME_VEHICLE,
@@ -22,6 +23,11 @@ from enforcement.occupancy import (
 )
 from enforcement.places import Zone, ZonePurpose
 from enforcement.scene import Incident, Scene, Seconds
+from enforcement.throwing import Thrown, thrown
+
+_RAISED_BEFORE_S = 1.0
+"""An alarm so long before the capture begins was raised by the capture before, which knew as much.
+What lies nearer to the border may be found twice: it is one incident all the same."""
 
 _NEARBY = 0.5
 """Boxes that touch when grown by half their size on each side are at one place."""
@@ -29,8 +35,30 @@ _NEARBY = 0.5
 
 class RuleKind(StrEnum):
     LEFT_BEHIND = "left_behind"
+    THROWN = "thrown"
     ZONE_INTRUSION = "zone_intrusion"
     STOPPED_VEHICLE = "stopped_vehicle"
+    NO_HELMET = "no_helmet"
+    OPEN_FIRE = "open_fire"
+    SMOKE = "smoke"
+
+    @property
+    def needs_fixed_view(self) -> bool:
+        """Whether places and moments mean nothing to it while the view moves.
+
+        A flame is a flame and a bare head a bare head in the view of a drone, too.
+        """
+        return self not in {RuleKind.NO_HELMET, RuleKind.OPEN_FIRE, RuleKind.SMOKE}
+
+    @property
+    def is_of_whole_zone(self) -> bool:
+        """Whether all that happens in a zone at once is one incident, wherever in it.
+
+        People walk about, a fire grows, and a moving view shifts everything.
+        """
+        return self in {
+            RuleKind.ZONE_INTRUSION, RuleKind.NO_HELMET, RuleKind.OPEN_FIRE, RuleKind.SMOKE,
+        }  # fmt: skip
 
 
 class Wording(Record):
@@ -52,7 +80,10 @@ class Rule(Record):
     text: Wording
     legal_basis: Wording
     purpose: ZonePurpose
-    params: Annotated[LeftBehind | ZoneIntrusion | StoppedVehicle, Field(discriminator="kind")]
+    params: Annotated[
+        LeftBehind | Thrown | ZoneIntrusion | StoppedVehicle | NoHelmet | OpenFire | Smoke,
+        Field(discriminator="kind"),
+    ]
     models: Annotated[tuple[Name, ...], Field(min_length=1)]
     valid_from: Utc | None = None
     valid_until: Utc | None = None
@@ -108,7 +139,8 @@ def find(
 
     ``observations`` are those of one capture, one for each model. Raises ConfigurationError if
     one of the rule's models has not looked: absence of an observation is no absence of things.
-    That the view was unsteady is believed of any of them, whether the rule names it or not.
+    That the view was unsteady is believed of any of them, whether the rule names it or not, and
+    matters to the kinds of rules that rest on a fixed view.
     """
     seen = {observation.model: observation for observation in observations}
     missing = [model for model in rule.models if model not in seen]
@@ -123,25 +155,40 @@ def find(
     for zone in zones:
         if zone.purpose is not rule.purpose:
             continue
-        match rule.params:
-            case LeftBehind() as params:
-                incidents = left_behind(params, zone, scene)
-            case ZoneIntrusion() as params:
-                incidents = zone_intrusion(params, zone, scene)
-            case StoppedVehicle() as params:
-                incidents = stopped_vehicle(params, zone, scene)
-        steady = (_in_steady_view(incident, unsteady_s) for incident in incidents)
-        found += [_finding(incident, rule, zone) for incident in steady if incident is not None]
+        incidents = _incidents(rule, zone, scene)
+        shaken_s = unsteady_s if rule.kind.needs_fixed_view else []
+        steady = (_in_steady_view(incident, shaken_s) for incident in incidents)
+        found += [
+            _finding(incident, rule, zone)
+            for incident in steady
+            if incident is not None and incident.alarm_at_s > -_RAISED_BEFORE_S
+        ]
     return _merged(rule, sorted(found, key=lambda finding: (finding.alarm_at_s, finding.box)))
+
+
+def _incidents(rule: Rule, zone: Zone, scene: Scene) -> Iterable[Incident]:
+    """What the rule's kind finds in the zone."""
+    match rule.params:
+        case LeftBehind() as params:
+            return left_behind(params, zone, scene)
+        case Thrown() as params:
+            return thrown(params, zone, scene)
+        case ZoneIntrusion() as params:
+            return zone_intrusion(params, zone, scene)
+        case StoppedVehicle() as params:
+            return stopped_vehicle(params, zone, scene)
+        case NoHelmet() as params:
+            return no_helmet(params, zone, scene)
+        case OpenFire() as params:
+            return open_fire(params, zone, scene)
+        case Smoke() as params:
+            return smoke(params, zone, scene)
 
 
 def _in_steady_view(
     incident: Incident, unsteady_s: Iterable[tuple[float, float]]
 ) -> Incident | None:
-    """The incident, raised only once the view stands still; None if it was over by then.
-
-    Every kind of rule there is rests on a fixed view: zones and places mean nothing without one.
-    """
+    """The incident, raised only once the view stands still; None if it was over by then."""
     for start_s, end_s in unsteady_s:
         if start_s <= incident.alarm_at_s < end_s:
             if end_s == inf or (incident.end_s is not None and incident.end_s < end_s):
@@ -158,7 +205,7 @@ def _finding(incident: Incident, rule: Rule, zone: Zone) -> Finding:
         rule_id=rule.rule_id,
         rule_version=rule.version,
         zone_id=zone.zone_id,
-        alarm_at_s=round(incident.alarm_at_s, 3),
+        alarm_at_s=round(max(0.0, incident.alarm_at_s), 3),
         onset_s=round(incident.onset_s, 3),
         end_s=None if incident.end_s is None else round(incident.end_s, 3),
         box=incident.box,
@@ -182,10 +229,7 @@ def _merged(rule: Rule, findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def _is_same_incident(rule: Rule, first: Finding, later: Finding) -> bool:
-    """The same zone, near in time, and the same place or the same people.
-
-    In a zone that nobody may enter all who are inside at once are one incident.
-    """
+    """The same zone, near in time, and the same place or the same people."""
     if first.zone_id != later.zone_id:
         return False
     until_s = later.onset_s if first.end_s is None else first.end_s
@@ -194,14 +238,12 @@ def _is_same_incident(rule: Rule, first: Finding, later: Finding) -> bool:
     shared = any(
         set(ids) & set(later.subjects.get(model, ())) for model, ids in first.subjects.items()
     )
-    match rule.kind:
-        case RuleKind.ZONE_INTRUSION:
-            return True
-        case RuleKind.STOPPED_VEHICLE:  # two vans side by side are two incidents
-            return shared or iou(first.box, later.box) > SAME_VEHICLE
-        case RuleKind.LEFT_BEHIND:
-            near = intersection(first.box.grown(_NEARBY), later.box.grown(_NEARBY)) > 0
-            return shared or near
+    if rule.kind.is_of_whole_zone:
+        return True
+    if rule.kind is RuleKind.STOPPED_VEHICLE:  # two vans side by side are two incidents
+        return shared or iou(first.box, later.box) > SAME_VEHICLE
+    near = intersection(first.box.grown(_NEARBY), later.box.grown(_NEARBY)) > 0
+    return shared or near
 
 
 def _joined(first: Finding, later: Finding) -> Finding:

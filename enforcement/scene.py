@@ -48,6 +48,12 @@ class Seen:
             before = point
         return None
 
+    def near(self, t_s: float) -> Box | None:
+        """Where it was, or was seen at most half a second before or after."""
+        box = self.box_at(t_s)
+        point = None if box is not None else self.track.at(t_s, UNSEEN_S / 2)
+        return box if point is None else point.box
+
     def size(self, box: Box) -> float:
         return max(box.width * self.aspect, box.height)
 

@@ -18,14 +18,18 @@ from enforcement.rules import Finding, RuleKind
 from enforcement.truth import (
     DUMPING,
     FAMILIES,
+    FIRE,
     JUDGED_BY_CLIP,
     NEEDS_FIXED_VIEW,
     NEEDS_ZONE,
+    NO_HELMET,
+    SMOKE,
     STOPPED_VEHICLE,
     ZONE_INTRUSION,
     Event,
     Expected,
     events_of,
+    families_looked_for,
 )
 
 EARLY_S, LATE_S = 5.0, 10.0
@@ -134,12 +138,18 @@ class Quiet(Record):
 def family_of(kind: RuleKind) -> str:
     """The family of events that a kind of rule looks for."""
     match kind:
-        case RuleKind.LEFT_BEHIND:
+        case RuleKind.LEFT_BEHIND | RuleKind.THROWN:
             return DUMPING
         case RuleKind.ZONE_INTRUSION:
             return ZONE_INTRUSION
         case RuleKind.STOPPED_VEHICLE:
             return STOPPED_VEHICLE
+        case RuleKind.NO_HELMET:
+            return NO_HELMET
+        case RuleKind.OPEN_FIRE:
+            return FIRE
+        case RuleKind.SMOKE:
+            return SMOKE
 
 
 def alarm_of(finding: Finding, kind: RuleKind) -> Alarm:
@@ -175,7 +185,7 @@ def score_clip(
     """
     width_px, height_px, duration_s = footage
     events = events_of(expected, width_px, height_px)
-    zoned = {check.family for check in expected.zone_checks} | {event.family for event in events}
+    zoned = families_looked_for(expected)
     families = [
         family
         for family in dict.fromkeys((*FAMILIES, *(event.family for event in events)))

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -151,6 +152,10 @@ def evaluate(
     report: Annotated[
         Path | None, typer.Option(help="HTML file to write, with pictures of every error.")
     ] = None,
+    exhaustive: Annotated[
+        bool, typer.Option(help="Look at all of every frame: dear, and what the cascade may miss.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Clips to watch at once.")] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Measure how well the shipped rules and detectors do on footage, and what that costs.
@@ -174,7 +179,7 @@ def evaluate(
             text = f"{done + 1}/{total} {Path(name).name}"
             progress.update(task, total=total, completed=done + share, description=text)
 
-        evaluation = run_over(source, clip or (), show)
+        evaluation = run_over(source, clip or (), show, exhaustive=exhaustive, jobs=jobs)
         if report is not None:
             progress.update(task, description="drawing the report")
             write_report(evaluation, report, datetime.now(UTC))
@@ -184,6 +189,49 @@ def evaluate(
     for table in tables(evaluation):
         out.print(table)
     typer.echo(summary(evaluation))
+
+
+@app.command()
+def bench(
+    files: Annotated[list[Path] | None, typer.Argument(help="Footage of your own, too.")] = None,
+    activity: Annotated[
+        list[str] | None, typer.Option(help="quiet, normal or busy; default: all three.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Length of the rendered footage.", min=20)] = 600,
+    reference_seconds: Annotated[
+        float, typer.Option(help="How much of it the two dear loops see.", min=5)
+    ] = 600,
+    folder: Annotated[Path | None, typer.Option(help="Keep the rendered footage here.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what watching a camera costs, beside the naive loop and beside looking at everything.
+
+    Ten minutes each of rendered quiet, normal and busy footage (1280×720, 15 fps) are watched
+    three times, one after another, each in a process of its own on one thread: by Ultralytics'
+    tracking on every frame, by the shipped detectors on every frame, and as shipped. All of it
+    takes more than an hour; `--reference-seconds 60` holds the two dear loops to a minute each.
+    """
+    from pipelines import bench as benchmark
+    from pipelines.bench_report import table
+
+    names = activity or list(benchmark.ACTIVITIES)
+    if unknown := set(names) - set(benchmark.ACTIVITIES):
+        raise ConfigurationError(f"no activity {', '.join(sorted(unknown))}: quiet, normal, busy")
+    with tempfile.TemporaryDirectory() as scratch, Progress(console=err, transient=True) as shown:
+        task = shown.add_task("starting", total=1.0)
+        compared = benchmark.bench(
+            files or [],
+            [name for name in benchmark.ACTIVITIES if name in names],
+            duration_s=seconds,
+            reference_s=reference_seconds,
+            folder=folder or Path(scratch),
+            progress=lambda text, share: shown.update(task, description=text, completed=share),
+        )
+    if as_json:
+        typer.echo(json.dumps(benchmark.as_json(compared), indent=1))
+        return
+    for one in compared:
+        out.print(table(one))
 
 
 @queue_app.command("list")
@@ -248,13 +296,13 @@ def dispatch(as_json: AsJson = False) -> None:
 
 @models_app.command("pull")
 def models_pull(
-    names: Annotated[list[str] | None, typer.Argument(help="Default: all.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Default: the shipped rules'.")] = None,
 ) -> None:
     """Fetch models from their published packages, check their digests, convert them once."""
     from detectors import models
 
     folder = Settings.load().models
-    for name in names or sorted(models.catalog()):
+    for name in names or models.needed():
         models.pull(name, folder, lambda text: err.print(text, highlight=False))
         typer.echo(f"{name}: ready in {folder}")
 
@@ -267,15 +315,20 @@ def models_list(as_json: AsJson = False) -> None:
     statuses = models.list_models(Settings.load().models)
     if as_json:
         models_json = [
-            {"model": s.entry.name, "state": s.state, "digest": s.digest} for s in statuses
-        ]
+            {
+                "model": s.entry.name, "export": s.entry.export, "optional": s.entry.optional,
+                "state": s.state, "digest": s.digest,
+            }
+            for s in statuses
+        ]  # fmt: skip
         typer.echo(json.dumps({"models": models_json}, indent=1))
         return
-    table = Table("model", "from", "licence", "state")
+    table = Table("model", "from", "licence", "runs as", "state")
     for status in statuses:
         entry = status.entry
         table.add_row(
             entry.name, f"{entry.package} {entry.version}", entry.licence,
+            entry.export + (", optional" if entry.optional else ""),
             status.state + (f" {status.digest[:12]}" if status.digest else ""),
         )  # fmt: skip
     out.print(table)
@@ -298,6 +351,34 @@ def demo_render(
         truth = render(scene, target)
         target.with_suffix(".json").write_text(truth.model_dump_json(indent=1), "utf-8")
         typer.echo(target)
+
+
+@demo_app.command("evaluation")
+def demo_evaluation(
+    folder: Annotated[Path, typer.Argument(help="Where to put the clips and their index.json.")],
+    held_back: Annotated[
+        bool, typer.Option("--held-back", help="The split that nothing was tuned on.")
+    ] = False,
+    clip: Annotated[list[str] | None, typer.Option(help="Default: all.")] = None,
+) -> None:
+    """Render an evaluation set: dumping in every manner, lawful scenes, bad weather, bad views.
+
+    About 60 clips and, among them, more than an hour in which nothing must be raised; takes half
+    an hour. What lies in the folder already is kept. Then: `sightline evaluate FOLDER/index.json`.
+    """
+    from media.evaluation_scenes import render_set
+
+    with Progress(console=err, transient=True) as shown:
+        task = shown.add_task("rendering", total=None)
+
+        def show(name: str, number: int, total: int) -> None:
+            shown.update(task, total=total, completed=number, description=name)
+
+        typer.echo(
+            render_set(
+                "held-back" if held_back else "tuning", folder, names=clip or (), progress=show
+            )
+        )
 
 
 @catalog_app.command("check")

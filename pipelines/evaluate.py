@@ -7,8 +7,10 @@ works too: then the result says what was found and what it cost.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from pydantic import ValidationError
@@ -41,6 +43,10 @@ VIDEO_SUFFIXES = frozenset(
 
 Progress = Callable[[int, int, str, float], None]
 """Called with the number of clips done, of all, the name of the one at work and its share."""
+
+
+_EARLY_S = 1.0
+"""Truths about views were set by eye: so much too early is right still."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,30 @@ class Outcome:
             return None
         return (self.view == "moving") == (self.clip.expected.view == "unsuitable")
 
+    @property
+    def view_health_found(self) -> list[bool]:
+        """For each problem with the view that the index expects, whether it was noticed, and not
+        before it began."""
+        found = () if self.watched is None else self.watched.view
+        expected = () if self.clip.expected is None else self.clip.expected.view_health
+        return [
+            any(
+                finding.problem == one.finding and finding.start_s >= one.onset_s - _EARLY_S
+                for finding in found
+            )
+            for one in expected
+        ]
+
+    @property
+    def view_health_false(self) -> int:
+        """Problems that were found where the index expects none of that kind."""
+        if self.watched is None or self.clip.expected is None:
+            return 0
+        if self.clip.expected.view == "unsuitable":  # it is another one all the time
+            return 0
+        named = {one.finding for one in self.clip.expected.view_health}
+        return sum(finding.problem not in named for finding in self.watched.view)
+
     def as_json(self) -> dict[str, Any]:
         """For programs. Without truth there are no verdicts."""
         entry: dict[str, Any] = {"file": self.clip.name, "error": self.error, "view": self.view}
@@ -87,7 +117,8 @@ class Outcome:
             entry["view_expected"] = "fixed" if expected.view == "suitable" else "moving"
             entry["difficult"] = expected.difficult
             entry["view_health_expected"] = [
-                {**one.model_dump(mode="json"), "covered": False} for one in expected.view_health
+                {**one.model_dump(mode="json"), "found": found}
+                for one, found in zip(expected.view_health, self.view_health_found, strict=True)
             ]
         if self.scored is not None:
             entry["expected"] = [one.model_dump(mode="json") for one in self.scored.events]
@@ -103,6 +134,9 @@ class Outcome:
         return {
             "duration_s": round(watched.duration_s, 3),
             "unsteady_s": [list(span) for span in watched.unsteady_s],
+            "view_health": [finding.model_dump(mode="json") for finding in watched.view],
+            "decoded_share": round(watched.decoded_s / watched.duration_s, 4),
+            "stages": watched.stages,
             "alarms": [alarm.model_dump(mode="json") for alarm in watched.alarms],
             "cpu_s": watched.cpu_s,
             "cpu_s_per_camera_s": _per_second(watched.cpu_s, watched.duration_s),
@@ -171,17 +205,27 @@ class Evaluation:
             "difficult_clips": sum(clip.difficult for clip in scored),
             "views_right": sum(views),
             "views_asked": len(views),
-            "view_health": "not covered",
+            "view_health": {
+                "expected": sum(len(one.view_health_found) for one in self.outcomes),
+                "found": sum(sum(one.view_health_found) for one in self.outcomes),
+                "false": sum(one.view_health_false for one in self.outcomes),
+            },
             "not_footage": self.left_out,
         }
 
 
 def evaluate(
-    source: Path, names: Sequence[str] = (), progress: Progress | None = None
+    source: Path,
+    names: Sequence[str] = (),
+    progress: Progress | None = None,
+    *,
+    exhaustive: bool = False,
+    jobs: int = 1,
 ) -> Evaluation:
     """Watch every clip of an index or a folder, or those that ``names`` pick.
 
-    A clip that cannot be watched is an error of that clip and does not end the run. Raises
+    ``exhaustive``: every detector sees all of every frame; ``jobs``: so many clips at once. A clip
+    that cannot be watched is an error of that clip and does not end the run. Raises
     ConfigurationError if there is nothing to watch, ModelError if a model is not installed.
     """
     clips, left_out = clips_of(source)
@@ -191,16 +235,36 @@ def evaluate(
     for model in sorted({model for rule in rules for model in rule.models}):
         wiring.detector(model)  # a model that is not installed is one error, not one for each clip
     covered = frozenset(family_of(rule.kind) for rule in rules)
-    outcomes = []
-    for done, clip in enumerate(clips):
+    reporting = _Reporting(len(clips), progress)
 
-        def report(share: float, done: int = done, name: str = clip.name) -> None:
-            if progress is not None:
-                progress(done, len(clips), name, share)
+    def watch_one(clip: Clip) -> Outcome:
+        outcome = _outcome(clip, covered, reporting.of(clip.name), exhaustive=exhaustive)
+        reporting.one_is_done()
+        return outcome
 
-        report(0.0)
-        outcomes.append(_outcome(clip, covered, report))
-    return Evaluation(source.name, tuple(outcomes), covered, left_out)
+    with ThreadPoolExecutor(jobs) as pool:  # each clip is watched in a process of its own
+        outcomes = tuple(pool.map(watch_one, clips))
+    return Evaluation(source.name, outcomes, covered, left_out)
+
+
+class _Reporting:
+    """Counts clips that are done, however many are at work."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._total, self._progress = total, progress
+        self._done = 0
+        self._lock = Lock()
+
+    def of(self, name: str) -> Callable[[float], None]:
+        def report(share: float) -> None:
+            if self._progress is not None:
+                self._progress(self._done, self._total, name, share)
+
+        return report
+
+    def one_is_done(self) -> None:
+        with self._lock:
+            self._done += 1
 
 
 def clips_of(source: Path) -> tuple[list[Clip], int]:
@@ -262,11 +326,13 @@ def _picked(clips: list[Clip], names: Sequence[str]) -> list[Clip]:
     return picked
 
 
-def _outcome(clip: Clip, covered: frozenset[str], report: Callable[[float], None]) -> Outcome:
+def _outcome(
+    clip: Clip, covered: frozenset[str], report: Callable[[float], None], *, exhaustive: bool
+) -> Outcome:
     expected = clip.expected or Expected()
     try:
         _check(clip)
-        watched = watch_apart(clip.path, expected, report)
+        watched = watch_apart(clip.path, expected, report, exhaustive=exhaustive)
     except SightlineError as error:
         return Outcome(clip, None, None, str(error))
     if clip.expected is None:

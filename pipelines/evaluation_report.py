@@ -313,7 +313,10 @@ def summary(evaluation: Evaluation) -> str:
     not_covered = ", ".join(
         f"{family} (clips with it: {number})" for family, number in overall["not_covered"].items()
     )
+    health = overall["view_health"]
     return (
+        f"problems with the view: {health['found']} of {health['expected']} noticed,"
+        f" {health['false']} false\n"
         f"not covered by any rule: {not_covered or 'nothing of what the index expects'}\n"
         f"F1 {_figure(overall['f1'])}, precision {_figure(overall['precision'])},"
         f" recall {_figure(overall['recall'])};"

@@ -1,10 +1,15 @@
-"""Observe: let the detectors look at a capture, once each; their observations go into the store."""
+"""Observe: let the detectors look at a capture, once; their observations go into the store.
+
+The captures of a feed are to be observed in the order of time: what the detectors know at the end
+of one is carried over to the next.
+"""
 
 from collections.abc import Callable
 
-from detectors.detector import Detector
+from detectors.cascade import Cascade
 from enforcement.errors import BadFootage, ModelError
 from enforcement.footage import Capture, Observation
+from pipelines import memory
 from pipelines.wiring import Wiring, wire
 from storage.canonical import canonical_bytes, parse_canonical
 from storage.evidence_store import BucketRole
@@ -14,53 +19,65 @@ ModelKey = tuple[str, str, str]
 """Model, model digest, configuration digest."""
 
 
-def due_captures(limit: int = 200) -> list[str]:
-    """Captures whose way to the queue is not finished, oldest first."""
+def due_batches(limit: int = 200) -> list[list[str]]:
+    """Captures whose way to the queue is not finished: one batch a feed, in the order of time."""
     with wire().database.transaction() as connection:
-        return captures.due_captures(connection, limit)
+        return captures.due_by_feed(connection, limit)
 
 
 def observe(capture_id: str, progress: Callable[[str, float], None] | None = None) -> str:
-    """Run every detector that has not looked at this capture yet; returns the capture id.
+    """Let the feed's detectors look at this capture if one has not yet; returns the capture id.
 
-    Footage that nobody can decode is quarantined. ``progress`` gets a model name and a share.
+    Footage that nobody can decode is quarantined. ``progress`` gets a step's name and a share.
     """
     wiring = wire()
     with wiring.database.transaction() as connection:
         capture = captures.load_capture(connection, capture_id)
         seen = captures.observation_objects(connection, capture_id)
-    feed = wiring.catalog.feed(capture.feed_id)
-    missing = [d for d in wiring.detectors_for(feed) if key_of(d) not in seen]
-    if not missing:
+    cascade = wiring.cascade_for(wiring.catalog.feed(capture.feed_id))
+    if all(key in seen for key in keys_of(cascade)):
         return capture_id
+    report = None if progress is None else _Report(progress, "looking")
     try:
         with wiring.footage_of(capture) as path:
-            for detector in missing:
-                report = None if progress is None else _Report(progress, detector.model)
-                _note(wiring, capture, detector.observe(path, capture_id, report))
+            known = memory.recall(wiring.store, cascade, capture)
+            looks = cascade.look(
+                path,
+                capture_id,
+                memory=None if known is None else known.arrays,
+                gap_s=0.0 if known is None else known.gap_s(capture),
+                progress=report,
+            )
     except BadFootage as error:
         with wiring.database.transaction() as connection:
             captures.quarantine(connection, capture_id, str(error), wiring.clock())
+        return capture_id
+    origin = (
+        {}
+        if known is None
+        else {"carried_from": known.capture_id, "gap_s": round(known.gap_s(capture), 3)}
+    )
+    for observation in looks.observations:
+        _note(wiring, capture, observation.model_copy(update=origin))
+    # Last, so that a capture that is observed again finds the memory of the one before it.
+    memory.keep(wiring.store, cascade, capture, looks.duration_s, looks.memory)
     return capture_id
 
 
-def key_of(detector: Detector) -> ModelKey:
-    """What identifies a detector's observation of a capture."""
-    return detector.model, detector.model_digest, detector.config_digest
+def keys_of(cascade: Cascade) -> list[ModelKey]:
+    """What identifies the observations that a cascade makes of a capture, one for each detector."""
+    return [(one.model, one.model_digest, cascade.config_digest(one)) for one in cascade.detectors]
 
 
 def observations_of(wiring: Wiring, capture: Capture) -> list[Observation]:
     """What today's detectors saw in a capture. Raises ModelError if one has not looked yet."""
     with wiring.database.transaction() as connection:
         stored = captures.observation_objects(connection, capture.capture_id)
-    detectors = wiring.detectors_for(wiring.catalog.feed(capture.feed_id))
-    missing = [detector.model for detector in detectors if key_of(detector) not in stored]
+    keys = keys_of(wiring.cascade_for(wiring.catalog.feed(capture.feed_id)))
+    missing = [key[0] for key in keys if key not in stored]
     if missing:
         raise ModelError(f"{', '.join(missing)} has not looked at this capture yet: observe first")
-    return [
-        parse_canonical(Observation, wiring.store.read(stored[key_of(detector)]))
-        for detector in detectors
-    ]
+    return [parse_canonical(Observation, wiring.store.read(stored[key])) for key in keys]
 
 
 class _Report:

@@ -6,10 +6,13 @@ part of the facts that people confirm.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from enforcement.cases import Lead
+from enforcement.errors import ModelError
 from enforcement.evidence import (
     CaseFacts,
     DeviceStatus,
@@ -24,9 +27,9 @@ from enforcement.footage import Capture, StoredObject
 from enforcement.geometry import Box
 from enforcement.places import Feed
 from media.drawing import draw_boxes, draw_zones, encode_jpeg
-from media.footage import cut_clip, frame_at, probe
+from media.footage import Image, Preceding, cut_clip, frame_at, probe
 from pipelines import VERSION
-from pipelines.observe import key_of
+from pipelines.observe import keys_of, observations_of
 from pipelines.wiring import Wiring, wire
 from storage.canonical import canonical_bytes
 from storage.evidence_store import BucketRole
@@ -40,10 +43,15 @@ _LEAD_OUT_S = 6.0
 def seal_capture(capture_id: str) -> list[str]:
     """Seal every lead of a capture that is not in the queue yet; returns all its lead ids.
 
-    The last step of a capture's way: it is pending no more. Call it after ``correlate``.
+    The last step of a capture's way: it is pending no more. Raises ModelError for a capture that
+    was not correlated yet: its leads are not known.
     """
     wiring = wire()
     with wiring.database.transaction() as connection:
+        if captures.quarantine_reason(connection, capture_id) is not None:
+            return []
+        if not captures.is_correlated(connection, capture_id):
+            raise ModelError(f"capture {capture_id} has not been correlated yet")
         capture = captures.load_capture(connection, capture_id)
         leads = casebook.leads_of_capture(connection, capture_id)
         unsealed = [x for x in leads if casebook.find_case(connection, x.lead_id) is None]
@@ -58,17 +66,19 @@ def seal_capture(capture_id: str) -> list[str]:
 
 def _seal(wiring: Wiring, capture: Capture, lead: Lead, footage: Path) -> None:
     feed = wiring.catalog.feed(capture.feed_id)
-    items = (
-        EvidenceItem(
-            item_id="original",
-            kind=EvidenceKind.ORIGINAL,
-            object=capture.object,
-            made_by=f"sightline.pull@{VERSION}",
-        ),
-        _clip(wiring, lead, footage),
-        *_key_frames(wiring, feed, lead, footage),
-        *_observations(wiring, capture, feed),
-    )
+    with _preceding(wiring, capture, lead) as preceding:
+        items = (
+            EvidenceItem(
+                item_id="original",
+                kind=EvidenceKind.ORIGINAL,
+                object=capture.object,
+                made_by=f"sightline.pull@{VERSION}",
+            ),
+            *([] if preceding is None else [preceding.item]),
+            _clip(wiring, lead, footage, preceding),
+            *_key_frames(wiring, feed, lead, footage, preceding),
+            *_observations(wiring, capture, feed),
+        )
     manifest = _manifest(wiring, capture, feed, lead, items)
     stored = _put(wiring, lead, canonical_bytes(manifest), "application/json")
     rule = wiring.catalog.rule(lead.rule_id, lead.rule_version)
@@ -88,12 +98,41 @@ def _seal(wiring: Wiring, capture: Capture, lead: Lead, footage: Path) -> None:
         casebook.open_case(connection, facts, wiring.clock())
 
 
-def _clip(wiring: Wiring, lead: Lead, footage: Path) -> EvidenceItem:
+@dataclass(frozen=True)
+class _Preceding:
+    """The capture before, where the matter began."""
+
+    item: EvidenceItem
+    footage: Preceding
+
+
+@contextmanager
+def _preceding(wiring: Wiring, capture: Capture, lead: Lead) -> Iterator[_Preceding | None]:
+    """The capture before as a local file, if the lead's onset lies in it."""
+    observation = observations_of(wiring, capture)[0] if lead.onset_s < 0 else None
+    if observation is None or observation.carried_from is None:
+        yield None
+        return
+    with wiring.database.transaction() as connection:
+        before = captures.load_capture(connection, observation.carried_from)
+    with wiring.footage_of(before) as path:
+        item = EvidenceItem(
+            item_id="preceding",
+            kind=EvidenceKind.PRECEDING,
+            object=before.object,
+            made_by=f"sightline.pull@{VERSION}",
+        )
+        starts_s = -(probe(path).duration_s + observation.gap_s)
+        yield _Preceding(item, Preceding(path, starts_s))
+
+
+def _clip(wiring: Wiring, lead: Lead, footage: Path, preceding: _Preceding | None) -> EvidenceItem:
     end_s = max(lead.alarm_at_s, lead.end_s or lead.alarm_at_s) + _LEAD_OUT_S
-    start_s = max(0.0, lead.onset_s - _LEAD_IN_S)
+    earliest_s = 0.0 if preceding is None else preceding.footage.starts_s
+    start_s = max(earliest_s, lead.onset_s - _LEAD_IN_S)
     end_s = min(end_s, max(probe(footage).duration_s, lead.alarm_at_s))
     target = footage.with_name(f"{lead.lead_id}.mp4")
-    cut_clip(footage, target, start_s, end_s)
+    cut_clip(footage, target, start_s, end_s, None if preceding is None else preceding.footage)
     stored = wiring.store.put_file(BucketRole.EVIDENCE, target, "video/mp4", prefix=_prefix(lead))
     target.unlink()
     return EvidenceItem(
@@ -107,13 +146,16 @@ def _clip(wiring: Wiring, lead: Lead, footage: Path) -> EvidenceItem:
     )
 
 
-def _key_frames(wiring: Wiring, feed: Feed, lead: Lead, footage: Path) -> Iterator[EvidenceItem]:
+def _key_frames(
+    wiring: Wiring, feed: Feed, lead: Lead, footage: Path, preceding: _Preceding | None
+) -> Iterator[EvidenceItem]:
     """The picture at the onset and at the alarm, the latter plain and with box and zone."""
     zones = [zone for zone in feed.zones if zone.zone_id == lead.zone_id]
     boxed: list[tuple[Box, str]] = [(lead.box, lead.rule_id)]
     at_alarm = frame_at(footage, lead.alarm_at_s)
+    onset_s, at_onset = _at_onset(lead, footage, preceding)
     pictures = [
-        ("onset", lead.onset_s, frame_at(footage, lead.onset_s), "plain"),
+        ("onset", onset_s, at_onset, "plain"),
         ("alarm", lead.alarm_at_s, at_alarm, "plain"),
         ("alarm-marked", lead.alarm_at_s, draw_boxes(draw_zones(at_alarm, zones), boxed), "marked"),
     ]
@@ -122,7 +164,7 @@ def _key_frames(wiring: Wiring, feed: Feed, lead: Lead, footage: Path) -> Iterat
             item_id=item_id,
             kind=EvidenceKind.KEY_FRAME,
             object=_put(wiring, lead, encode_jpeg(picture), "image/jpeg"),
-            derived_from="original",
+            derived_from="original" if moment_s >= 0 else "preceding",
             made_by=f"sightline.key_frame@{VERSION}",
             parameters={"drawn": drawn},
             start_s=moment_s,
@@ -130,16 +172,26 @@ def _key_frames(wiring: Wiring, feed: Feed, lead: Lead, footage: Path) -> Iterat
         )
 
 
+def _at_onset(lead: Lead, footage: Path, preceding: _Preceding | None) -> tuple[float, Image]:
+    """The picture at the onset, or the earliest that there is."""
+    if lead.onset_s >= 0 or preceding is None:
+        return max(0.0, lead.onset_s), frame_at(footage, max(0.0, lead.onset_s))
+    before = preceding.footage
+    onset_s = max(lead.onset_s, before.starts_s)
+    return onset_s, frame_at(before.path, onset_s - before.starts_s)
+
+
 def _observations(wiring: Wiring, capture: Capture, feed: Feed) -> Iterator[EvidenceItem]:
     with wiring.database.transaction() as connection:
         stored = captures.observation_objects(connection, capture.capture_id)
-    for detector in wiring.detectors_for(feed):
+    for key in keys_of(wiring.cascade_for(feed)):
+        model, model_digest, _ = key
         yield EvidenceItem(
-            item_id=f"observation-{detector.model}",
+            item_id=f"observation-{model}",
             kind=EvidenceKind.OBSERVATION,
-            object=stored[key_of(detector)],
+            object=stored[key],
             derived_from="original",
-            made_by=f"{detector.model}@{detector.model_digest[:12]}",
+            made_by=f"{model}@{model_digest[:12]}",
         )
 
 
@@ -165,7 +217,7 @@ def _manifest(
         rule_digest=lead.rule_digest,
         models=tuple(
             ModelUsed(name=name, digest=digest, config_digest=config)
-            for name, digest, config in map(key_of, wiring.detectors_for(feed))
+            for name, digest, config in keys_of(wiring.cascade_for(feed))
         ),
         alarm_at=lead.alarm_at,
         finding_box=lead.box,

@@ -21,7 +21,7 @@ from typing import IO
 from pydantic import ValidationError
 
 from enforcement.errors import BadFootage, SightlineError
-from enforcement.footage import Observation, Track
+from enforcement.footage import Observation, Track, ViewFinding
 from enforcement.model import Name, Record
 from enforcement.rules import Rule, find
 from enforcement.scoring import Alarm, alarm_of
@@ -38,11 +38,17 @@ class Watched(Record):
     height_px: int
     duration_s: float
     unsteady_s: tuple[tuple[float, float], ...]
+    view: tuple[ViewFinding, ...]
     alarms: tuple[Alarm, ...]
     tracks: dict[Name, tuple[Track, ...]]
     """By model; each track without the points between its first and last."""
+    stages: dict[str, float]
+    """CPU seconds of that by stage; ``decode`` includes what belongs to no other."""
+    decoded_s: float
+    """Seconds of the footage that were decoded in full; the rest was skimmed."""
     cpu_s: float
     """Decoding, detecting, tracking and rules, on all threads."""
+    wall_s: float
     start_cpu_s: float
     """Starting Python, importing libraries and verifying the models."""
     peak_memory_mib: float
@@ -54,12 +60,16 @@ class Job(Record):
     path: str
     expected: Expected
     """Only its zones matter here; nothing of the truth reaches detectors or rules."""
+    exhaustive: bool = False
+    """Every detector sees all of every frame."""
 
 
 def watch_apart(
     path: Path,
     expected: Expected,
     progress: Callable[[float], None] | None = None,
+    *,
+    exhaustive: bool = False,
     stall_s: float = 300.0,
 ) -> Watched:
     """Watch the clip in a child process.
@@ -67,7 +77,7 @@ def watch_apart(
     Raises BadFootage if it cannot be decoded, if the child crashed, or if it reported no progress
     for ``stall_s`` seconds (it is then killed).
     """
-    job = Job(path=str(path.resolve()), expected=expected).model_dump_json()
+    job = Job(path=str(path.resolve()), expected=expected, exhaustive=exhaustive).model_dump_json()
     with tempfile.TemporaryFile("w+") as errors:
         child = subprocess.Popen(
             [sys.executable, "-m", "pipelines.watching"],
@@ -130,7 +140,9 @@ def _import_path() -> str:
     return os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
 
 
-def watch(path: Path, expected: Expected, say: Callable[[float], None]) -> Watched:
+def watch(
+    path: Path, expected: Expected, say: Callable[[float], None], *, exhaustive: bool = False
+) -> Watched:
     """Watch the clip in this process. Raises SightlineError."""
     from pipelines.wiring import Wiring
     from settings.catalog import SHIPPED_CATALOG, load_catalog
@@ -140,26 +152,25 @@ def watch(path: Path, expected: Expected, say: Callable[[float], None]) -> Watch
     rules = load_catalog(SHIPPED_CATALOG).current_rules
     purposes = {zone.purpose for zone in zones_of(expected, 1, 1)}
     rules = tuple(rule for rule in rules if rule.purpose in purposes)
-    models = sorted({model for rule in rules for model in rule.models})
-    detectors = [wiring.detector(model) for model in models]
-    started_s = time.process_time()
-    seen: list[Observation] = []
-    for number, detector in enumerate(detectors):
-
-        def report(share: float, before: int = number) -> None:
-            say((before + share) / len(detectors))
-
-        seen.append(detector.observe(path, "evaluated", report))
-    alarms = _alarms(rules, expected, seen)
+    cascade = wiring.cascade(rules, exhaustive=exhaustive)
+    began_s, started_s = time.monotonic(), time.process_time()
+    looks = cascade.look(path, "evaluated", progress=say)
+    seen = list(looks.observations)
+    with looks.costs.of("rule"):
+        alarms = _alarms(rules, expected, seen)
     first = seen[0]
     return Watched(
         width_px=first.width_px,
         height_px=first.height_px,
         duration_s=first.duration_s,
         unsteady_s=tuple(sorted(span for one in seen for span in one.unsteady_s)),
+        view=tuple(finding for one in seen for finding in one.view),
         alarms=alarms,
         tracks={one.model: tuple(_ends(track) for track in one.tracks) for one in seen},
+        stages={stage: round(cpu_s, 3) for stage, cpu_s in sorted(looks.costs.cpu_s.items())},
+        decoded_s=round(looks.decoded_s, 3),
         cpu_s=round(_cpu_s() - started_s, 3),
+        wall_s=round(time.monotonic() - began_s, 3),
         start_cpu_s=round(started_s, 3),
         peak_memory_mib=round(_peak_memory_mib(), 1),
     )
@@ -206,7 +217,12 @@ def main() -> None:
 
     try:
         job = Job.model_validate_json(sys.stdin.read())
-        watched = watch(Path(job.path), job.expected, lambda share: say({"share": share}))
+        watched = watch(
+            Path(job.path),
+            job.expected,
+            lambda share: say({"share": share}),
+            exhaustive=job.exhaustive,
+        )
     except (SightlineError, ValidationError) as error:
         say({"error": str(error)})
     else:

@@ -1,23 +1,30 @@
-"""The one place that builds stores, detectors and clocks from settings."""
+"""The one place that builds stores, detectors and clocks from settings.
+
+Imports of what is heavy stand where it is built: most processes need only some of it.
+"""
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from detectors.detector import Detector
 from enforcement.errors import ConfigurationError, SightlineError
 from enforcement.footage import Capture
 from enforcement.places import Feed, FolderSource
+from enforcement.rules import Rule
 from settings.catalog import SHIPPED_CATALOG, Catalog, load_catalog
 from settings.environment import Settings
-from storage.evidence_store import EvidenceStore
-from storage.records.database import Database
-from storage.seaweed import SeaweedServer, load_credentials
+
+if TYPE_CHECKING:
+    from detectors.cascade import Cascade
+    from detectors.detector import Detector
+    from storage.evidence_store import EvidenceStore
+    from storage.records.database import Database
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,9 @@ class Wiring:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     @cached_property
-    def database(self) -> Database:
+    def database(self) -> "Database":
+        from storage.records.database import Database
+
         return Database(self.settings.pipeline_database)
 
     @cached_property
@@ -36,7 +45,10 @@ class Wiring:
         return load_catalog(self.settings.catalog_folder)
 
     @cached_property
-    def store(self) -> EvidenceStore:
+    def store(self) -> "EvidenceStore":
+        from storage.evidence_store import EvidenceStore
+        from storage.seaweed import load_credentials
+
         settings = self.settings
         if settings.embedded_store:
             keys = load_credentials(s3_folder(settings))
@@ -55,23 +67,50 @@ class Wiring:
         )
 
     @cache  # noqa: B019 - a wiring lives as long as its process
-    def detector(self, model: str) -> Detector:
+    def detector(self, model: str) -> "Detector":
         """The detector behind a model name; raises ModelError if its model is not installed."""
-        # Here, because OpenCV, OpenVINO and SciPy take seconds to import, and most tasks need none.
-        from detectors import left_behind
+        from detectors import flames, helmets, left_behind, thrown, view_health
 
-        if model == left_behind.MODEL:
-            return left_behind.LeftBehindDetector()
+        if model == view_health.MODEL:
+            return view_health.ViewHealthDetector()
+        if model == thrown.MODEL:
+            return thrown.ThrownDetector()
+        from detectors.crops import CropClassifier
         from detectors.models import installed
         from detectors.yolo import YoloDetector
 
+        if model == left_behind.MODEL:
+            people = installed(left_behind.ACTORS, self.settings.models)
+            return left_behind.LeftBehindDetector(classifier=CropClassifier.blobs(people))
+        if model == helmets.MODEL:
+            return helmets.HelmetDetector(CropClassifier.heads())
+        if model == flames.MODEL:
+            return flames.FlameDetector(installed(flames.MODEL, self.settings.models))
+        if model == flames.SMOKE_MODEL:
+            return flames.SmokeDetector(installed(flames.MODEL, self.settings.models))
         return YoloDetector(installed(model, self.settings.models))
 
-    def detectors_for(self, feed: Feed) -> list[Detector]:
-        """The detectors that the rules of this feed's zones ask for."""
+    def cascade_for(self, feed: Feed) -> "Cascade":
+        """What looks at this feed: the detectors that the rules of its zones ask for."""
         purposes = {zone.purpose for zone in feed.zones}
-        rules = [rule for rule in self.catalog.current_rules if rule.purpose in purposes]
-        return [self.detector(name) for name in sorted({m for rule in rules for m in rule.models})]
+        return self.cascade(r for r in self.catalog.current_rules if r.purpose in purposes)
+
+    def cascade(self, rules: Iterable[Rule], *, exhaustive: bool = False) -> "Cascade":
+        """The detectors that these rules ask for, and those that they lean on in turn."""
+        from detectors import view_health
+        from detectors.cascade import Cascade, CascadeConfig
+
+        detectors: dict[str, Detector] = {}
+        wanted = sorted({model for rule in rules for model in rule.models})
+        while wanted:
+            model = wanted.pop(0)
+            if model not in detectors:
+                detectors[model] = self.detector(model)
+                wanted += detectors[model].after
+        ordered = [detectors[model] for model in sorted(detectors)]
+        if ordered:  # every view is watched, last, when it is known what moves in it
+            ordered.append(self.detector(view_health.MODEL))
+        return Cascade(ordered, CascadeConfig(exhaustive=exhaustive))
 
     def in_home(self, path: str) -> Path:
         """A path of the catalog: absolute, from ``~``, or within the home folder."""
@@ -128,6 +167,8 @@ def prepare(wiring: Wiring) -> None:
             folder = wiring.in_home(feed.source.path)
             if folder.is_relative_to(settings.home):
                 folder.mkdir(parents=True, exist_ok=True)
+    from storage.records.database import Database
+
     owner = Database(settings.admin_database)
     try:
         owner.migrate()
@@ -143,6 +184,8 @@ def store_running(wiring: Wiring) -> Iterator[None]:
     if not settings.embedded_store:
         yield
         return
+    from storage.seaweed import SeaweedServer
+
     server = SeaweedServer(s3_folder(settings), settings.s3_port)
     try:
         server.start()

@@ -104,6 +104,7 @@ EVENTS = {
 
 ITEMS = {
     "original": N_("Original"),
+    "preceding": N_("Preceding original"),
     "clip": N_("Clip"),
     "key_frame": N_("Key frame"),
     "observation": N_("Observation"),
@@ -118,6 +119,9 @@ THINGS = {
     "bus": N_("Bus"),
     "truck": N_("Truck"),
     "static_object": N_("Left object"),
+    "thrown_object": N_("Thrown object"),
+    "fire": N_("Fire"),
+    "smoke": N_("Smoke"),
 }
 
 DEVICE_STATUS = {
@@ -130,6 +134,9 @@ PURPOSES = {
     "no_dumping": N_("No dumping"),
     "forbidden": N_("No entry"),
     "no_stopping": N_("No stopping"),
+    "helmets_required": N_("Helmets required"),
+    "no_fire": N_("No open fire"),
+    "smoke_watch": N_("Watched for smoke"),
 }
 
 ACTIONS = {

@@ -50,6 +50,8 @@ class BucketRole(StrEnum):
     """Bytes as received."""
     EVIDENCE = "evidence"
     """Derivatives, manifests and facts documents of leads."""
+    WORKING = "working"
+    """What a machine needs to go on where it stopped; no evidence, neither locked nor versioned."""
 
 
 class LockMode(StrEnum):
@@ -116,7 +118,9 @@ class EvidenceStore:
         by whichever process has the laxer setting. Raises ConfigurationError then, and for a
         bucket that exists without Object Lock or versioning (a lock can't be added later).
         """
-        for role in BucketRole:
+        with translated(f"setting up bucket {self.bucket(BucketRole.WORKING)}"):
+            self._create(self.bucket(BucketRole.WORKING), object_lock=False)
+        for role in (BucketRole.CAPTURES, BucketRole.EVIDENCE):
             with translated(f"setting up bucket {self.bucket(role)}"):
                 self._ensure_bucket(self.bucket(role))
 
@@ -170,6 +174,27 @@ class EvidenceStore:
             raise StoreUnavailable(f"cannot write {obj.key} into {target.parent}: {exc}") from exc
         finally:
             draft.unlink(missing_ok=True)
+
+    def keep(self, key: str, data: bytes) -> None:
+        """Write a working object under a name of its own, in place of what was there."""
+        bucket = self.bucket(BucketRole.WORKING)
+        with translated(f"keeping {key}"):
+            self._client.put_object(bucket, key, BytesIO(data), len(data))
+
+    def kept(self, key: str) -> bytes | None:
+        """The working object of that name; None if there is none."""
+        with translated(f"reading {key}"):
+            try:
+                response = self._client.get_object(self.bucket(BucketRole.WORKING), key)
+            except S3Error as exc:
+                if exc.code == "NoSuchKey":
+                    return None
+                raise
+            try:
+                return response.read()
+            finally:
+                response.close()
+                response.release_conn()
 
     def verify(self, obj: StoredObject) -> None:
         """Download and hash the object without keeping it; raises like :meth:`read`."""
@@ -322,14 +347,17 @@ class EvidenceStore:
         stat = self._client.stat_object(bucket, key, version_id=version_id)
         return _lock_from(dict(stat.metadata or {})), stat.size or 0
 
-    def _ensure_bucket(self, bucket: str) -> None:
+    def _create(self, bucket: str, *, object_lock: bool) -> None:
         if not self._client.bucket_exists(bucket):
             try:
-                self._client.make_bucket(bucket, object_lock=True)
+                self._client.make_bucket(bucket, object_lock=object_lock)
             except S3Error as exc:
-                # Another process was faster; what it made is checked below like any other.
+                # Another process was faster; what it made is checked afterwards like any other.
                 if exc.code not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
                     raise
+
+    def _ensure_bucket(self, bucket: str) -> None:
+        self._create(bucket, object_lock=True)
         try:
             current = self._client.get_object_lock_config(bucket)
         except S3Error as exc:

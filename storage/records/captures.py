@@ -162,12 +162,29 @@ def note_correlation(
     insert_once(connection, schema.correlations, row)
 
 
-def due_captures(connection: sa.Connection, limit: int) -> list[str]:
-    """Captures whose way to the queue is not finished, oldest first."""
-    table = schema.pending
-    return list(
-        connection.scalars(sa.select(table.c.capture_id).order_by(table.c.received_at).limit(limit))
+def due_by_feed(connection: sa.Connection, limit: int) -> list[list[str]]:
+    """Captures whose way to the queue is not finished, those of a feed in the order of time.
+
+    Of more than ``limit`` the longest waiting ones, as they were received.
+    """
+    pending, table = schema.pending, schema.captures
+    longest = sa.select(pending.c.capture_id).order_by(pending.c.received_at).limit(limit)
+    rows = connection.execute(
+        sa.select(table.c.feed_id, table.c.capture_id)
+        .where(table.c.capture_id.in_(longest.scalar_subquery()))
+        .order_by(table.c.feed_id, table.c.captured_at, table.c.capture_id)
     )
+    batches: dict[str, list[str]] = {}
+    for feed_id, capture_id in rows:
+        batches.setdefault(feed_id, []).append(capture_id)
+    return list(batches.values())
+
+
+def is_correlated(connection: sa.Connection, capture_id: str) -> bool:
+    """Whether rules have been held against what was seen in it."""
+    table = schema.correlations
+    found = sa.select(table.c.capture_id).where(table.c.capture_id == capture_id)
+    return connection.scalar(found.limit(1)) is not None
 
 
 def quarantine_reason(connection: sa.Connection, capture_id: str) -> str | None:

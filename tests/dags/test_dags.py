@@ -168,17 +168,21 @@ def test_filed_captures_start_the_raising_of_leads_and_so_does_the_clock(
     assert "CronTriggerTimetable" in json.dumps(schedule)
 
 
-def test_each_capture_has_a_lane_of_its_own(bag: dict[str, Any]) -> None:
+def test_each_feed_has_a_lane_of_its_own_in_which_no_step_waits_for_a_faultless_one(
+    bag: dict[str, Any],
+) -> None:
     group = bag["dags"]["raise_leads"]["task_group"]
     lane = group["children"]["lane"][1]
     assert lane["is_mapped"]
     assert set(lane["children"]) == {"lane.observe", "lane.correlate", "lane.seal"}
     steps = tasks(bag, "raise_leads")
     assert steps["lane.observe"]["max_active_tis_per_dag"] == 2
-    assert steps["due_captures"]["downstream_task_ids"] == ["lane.observe"]
-    assert set(steps["lane.observe"]["downstream_task_ids"]) == {"lane.correlate", "lane.seal"}
+    assert "lane.observe" in steps["due_batches"]["downstream_task_ids"]
+    assert steps["lane.observe"]["downstream_task_ids"] == ["lane.correlate"]
     assert steps["lane.correlate"]["downstream_task_ids"] == ["lane.seal"]
     assert not steps["lane.seal"].get("downstream_task_ids")
+    for step in ("lane.correlate", "lane.seal"):
+        assert settings_of(steps[step])["trigger_rule"] == "all_done"
 
 
 @pytest.mark.parametrize("dag_id", ["pull_footage", "raise_leads", "dispatch_cases"])

@@ -9,6 +9,9 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from detectors.cascade import Cascade, CascadeConfig, Progress
+from detectors.detector import Detector
+from enforcement.footage import Observation
 from media.encoding import write_h264
 
 Image = NDArray[np.uint8]
@@ -59,3 +62,11 @@ def write(path: Path, paint: Painter, seconds: float, noise: float = 1.5) -> Pat
 
     write_h264(path, pictures(), float(Fraction(FPS)), crf=18)
     return path
+
+
+def observed(
+    detector: Detector, path: Path, progress: Progress | None = None, *, exhaustive: bool = False
+) -> Observation:
+    """What one detector sees in a file that nothing came before."""
+    cascade = Cascade([detector], CascadeConfig(exhaustive=exhaustive))
+    return cascade.look(path, "c", progress=progress).observations[0]

@@ -18,6 +18,9 @@ PURPOSES = {
     "left_behind": "no_dumping",
     "zone_intrusion": "forbidden",
     "stopped_vehicle": "no_stopping",
+    "no_helmet": "helmets_required",
+    "open_fire": "no_fire",
+    "smoke": "smoke_watch",
 }
 
 
@@ -65,6 +68,9 @@ def test_alarms_close_in_time_at_one_place_are_one_incident(after_s: float, know
         ("zone_intrusion", FAR, True),
         ("stopped_vehicle", HERE, True),
         ("stopped_vehicle", BESIDE, False),
+        ("no_helmet", FAR, True),
+        ("open_fire", FAR, True),
+        ("smoke", FAR, True),
     ],
 )
 def test_what_one_place_means_depends_on_the_rule(kind: str, box: Box, known: bool) -> None:

@@ -18,8 +18,12 @@ YOLO, LEFT = "yolov8n-coco", "left-behind"
 BAG = Box(0.50, 0.60, 0.54, 0.66)
 PURPOSES = {
     RuleKind.LEFT_BEHIND: ZonePurpose.NO_DUMPING,
+    RuleKind.THROWN: ZonePurpose.NO_DUMPING,
     RuleKind.ZONE_INTRUSION: ZonePurpose.FORBIDDEN,
     RuleKind.STOPPED_VEHICLE: ZonePurpose.NO_STOPPING,
+    RuleKind.NO_HELMET: ZonePurpose.HELMETS_REQUIRED,
+    RuleKind.OPEN_FIRE: ZonePurpose.NO_FIRE,
+    RuleKind.SMOKE: ZonePurpose.SMOKE_WATCH,
 }
 
 

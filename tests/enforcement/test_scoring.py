@@ -27,6 +27,7 @@ from enforcement.truth import (
     DUMPING,
     FIRE,
     NO_HELMET,
+    SMOKE,
     STOPPED_VEHICLE,
     ZONE_INTRUSION,
     Event,
@@ -38,7 +39,7 @@ from enforcement.truth import (
 
 TRUE = Box(0.40, 0.40, 0.50, 0.50)
 ONSET_S = 20.0
-COVERED = frozenset({DUMPING, ZONE_INTRUSION, STOPPED_VEHICLE})
+COVERED = frozenset({DUMPING, ZONE_INTRUSION, STOPPED_VEHICLE, NO_HELMET, FIRE, SMOKE})
 
 
 def event(family: str = DUMPING, onset_s: float = ONSET_S, **changes: Any) -> Event:
@@ -130,9 +131,10 @@ def test_helmets_and_fire_are_judged_by_clip_in_any_view(family: str) -> None:
 
 
 def test_what_no_rule_looks_for_is_neither_missed_nor_right() -> None:
-    scored = clip(alarms=[{"family": FIRE, "onset_s": 1.0}])
+    without = COVERED - {FIRE}
+    scored = clip(alarms=[{"family": FIRE, "onset_s": 1.0}], covered=without)
     assert verdict_of(scored, FIRE).verdict is Verdict.NOT_COVERED
-    assert verdict_of(clip(), FIRE).verdict is Verdict.NOT_COVERED
+    assert verdict_of(clip(covered=without), FIRE).verdict is Verdict.NOT_COVERED
     figures = family_figures(FIRE, [scored, clip()], covered=False)
     assert (figures.covered, figures.positives, figures.negatives) == (False, 1, 1)
     assert (figures.recall, figures.precision, figures.false_negatives) == (None, None, 0)
@@ -243,24 +245,75 @@ def test_a_zone_check_is_an_event_of_its_family() -> None:
 
 
 def test_zone_families_are_judged_only_where_the_index_gives_a_zone() -> None:
-    assert {one.family for one in clip().judgements} == {DUMPING, NO_HELMET, FIRE}
+    assert {one.family for one in clip().judgements} == {DUMPING, FIRE}
     zoned = {one.family for one in clip(zone_checks=checked()).judgements}
-    assert zoned == {DUMPING, ZONE_INTRUSION, NO_HELMET, FIRE}
+    assert zoned == {DUMPING, ZONE_INTRUSION, FIRE}
+    site = {one.family for one in clip(helmets_required=True).judgements}
+    assert site == {DUMPING, NO_HELMET, FIRE}
+    smoking = {one.family for one in clip(alarms=[{"family": SMOKE, "onset_s": 1.0}]).judgements}
+    assert smoking == {DUMPING, FIRE, SMOKE}
 
 
-def test_zones_are_the_whole_frame_against_dumping_and_those_of_the_index() -> None:
+def test_zones_are_the_whole_frame_against_dumping_and_fire_and_those_of_the_index() -> None:
     expected = Expected.model_validate({"zone_checks": checked()})
-    whole, given = zones_of(expected, 1000, 500)
-    assert whole.purpose is ZonePurpose.NO_DUMPING
-    assert whole.polygon == (Point(0, 0), Point(1, 0), Point(1, 1), Point(0, 1))
+    given, dumping, fire = zones_of(expected, 1000, 500)
+    assert (dumping.purpose, fire.purpose) == (ZonePurpose.NO_DUMPING, ZonePurpose.NO_FIRE)
+    assert dumping.polygon == (Point(0, 0), Point(1, 0), Point(1, 1), Point(0, 1))
     assert given.purpose is ZonePurpose.FORBIDDEN
     assert given.polygon == (Point(0, 0.5), Point(0.5, 0.5), Point(0.5, 1), Point(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("family", "purpose"),
+    [
+        (DUMPING, ZonePurpose.NO_DUMPING),
+        (FIRE, ZonePurpose.NO_FIRE),
+        (NO_HELMET, ZonePurpose.HELMETS_REQUIRED),
+        (SMOKE, ZonePurpose.SMOKE_WATCH),
+    ],
+)
+def test_a_drawn_zone_takes_the_place_of_the_whole_frame(family: str, purpose: ZonePurpose) -> None:
+    check = {"family": family, "zone_px": SQUARE}
+    expected = {"zone_checks": [check], "alarms": [{"family": family, "onset_s": 1.0}]}
+    zones = zones_of(Expected.model_validate(expected), 1000, 500)
+    assert [zone.zone_id for zone in zones if zone.purpose is purpose] == ["check-1"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "required"),
+    [
+        ("PPE negative/turnstile", True),
+        ("workers with Helmets", True),
+        ("construction site, dusk", True),
+        ("fire positive/helmet camera, moving", False),
+        ("negative/opposite pavement", False),
+        ("", False),
+    ],
+)
+def test_helmets_are_looked_for_where_the_index_speaks_of_a_site(kind: str, required: bool) -> None:
+    entry: dict[str, Any] = {"file": "a.mp4", "kind": kind, "expect": {"alarms": []}}
+    purposes = {zone.purpose for zone in zones_of(expected_of(entry), 1000, 500)}
+    assert (ZonePurpose.HELMETS_REQUIRED in purposes) is required
+    entry["expect"]["helmets_required"] = not required
+    assert expected_of(entry).helmets_required is not required
+
+
+def expected_of(entry: dict[str, Any]) -> Expected:
+    expected = IndexEntry.model_validate(entry).expect
+    assert expected is not None
+    return expected
+
+
+def test_an_expected_bare_head_is_looked_for_everywhere() -> None:
+    alarms = [{"family": NO_HELMET, "onset_s": 3.0}]
+    zones = zones_of(Expected.model_validate({"alarms": alarms}), 1000, 500)
+    assert ZonePurpose.HELMETS_REQUIRED in {zone.purpose for zone in zones}
 
 
 def test_an_expected_stop_without_a_zone_is_looked_for_everywhere() -> None:
     alarms = [{"family": STOPPED_VEHICLE, "onset_s": 3.0}]
     zones = zones_of(Expected.model_validate({"alarms": alarms}), 1000, 500)
-    assert [zone.purpose for zone in zones] == [ZonePurpose.NO_DUMPING, ZonePurpose.NO_STOPPING]
+    assert ZonePurpose.NO_STOPPING in {zone.purpose for zone in zones}
 
 
 def test_boxes_in_pixels_become_fractions() -> None:

@@ -118,10 +118,12 @@ def test_a_zone_of_the_index_is_watched_and_the_whole_frame_only_against_dumping
     assert figures["families"]["stopped_vehicle"]["negatives"] == 0
 
 
-def test_what_no_rule_looks_for_is_said_to_be_uncovered(figures: dict[str, Any]) -> None:
-    for family in ("no_helmet", "fire"):
-        assert figures["families"][family]["covered"] is False
-        assert figures["families"][family]["recall"] is None
+def test_fire_is_looked_for_everywhere_and_helmets_only_where_the_index_wants_them(
+    figures: dict[str, Any],
+) -> None:
+    fire, helmets = (figures["families"][family] for family in ("fire", "no_helmet"))
+    assert (fire["covered"], fire["negatives"], fire["false_alarms"]) == (True, 2, 0)
+    assert (helmets["covered"], helmets["negatives"], helmets["positives"]) == (True, 0, 0)
 
 
 def test_false_alarms_are_counted_over_the_hours_without_an_event(figures: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Pull, observe, correlate, seal on real parts: nothing lost, nothing doubled, whatever happens."""
 
+import itertools
 import json
 import os
 import random
@@ -10,14 +11,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from enforcement.cases import CaseState
+from enforcement.errors import StepsFailed
 from media.footage import cut_clip
 from media.scenes import SCENES, render
-from pipelines import correlate, observe, pull, seal, wiring
+from pipelines import batches, correlate, observe, pull, seal, wiring
 from pipelines.ingest import ingest_file
 from pipelines.verify import verify_all
 from pipelines.wiring import Wiring
@@ -152,7 +155,7 @@ def test_a_file_that_nobody_can_decode_is_kept_and_set_aside(wired: Wiring, tmp_
     assert result.leads == ()
     with wired.database.transaction() as connection:
         (capture,) = captures.all_captures(connection)
-        assert captures.due_captures(connection, 10) == []
+        assert captures.due_by_feed(connection, 10) == []
     assert wired.store.read(capture.object) == bad.read_bytes()
 
 
@@ -163,7 +166,7 @@ def test_a_sweep_of_a_folder_files_each_file_once(
     (folder / "one_20260601T080000Z.mp4").write_bytes(footage("quiet-yard").read_bytes())
     assert len(pull.pull_feed("quiet-yard")) == 1
     assert pull.pull_feed("quiet-yard") == []
-    assert len(observe.due_captures()) == 1
+    assert [len(batch) for batch in observe.due_batches()] == [1]
 
 
 def test_a_live_camera_is_pulled_and_its_lost_window_found_again(
@@ -197,10 +200,80 @@ def test_a_lead_without_its_package_is_sealed_by_a_later_sweep(wired: Wiring, sh
     observe.observe(capture_id)
     correlate.correlate(capture_id)
     assert leads(wired) == []
-    assert observe.due_captures() == [capture_id]
+    assert observe.due_batches() == [[capture_id]]
     seal.seal_capture(capture_id)
     assert len(leads(wired)) == 1
-    assert observe.due_captures() == []
+    assert observe.due_batches() == []
+
+
+def parts(whole: Path, cuts_s: list[float], gap_s: float = 0.0) -> list[Path]:
+    """The footage as a camera delivers it: in pieces, each named by its start."""
+    pieces = []
+    begins = datetime(2026, 6, 1, 8, 0, tzinfo=UTC)
+    for number, (start_s, end_s) in enumerate(itertools.pairwise(cuts_s)):
+        at = begins + timedelta(seconds=start_s + number * gap_s)
+        path = whole.with_name(f"part{number}-{gap_s:.0f}_{at:%Y%m%dT%H%M%SZ}.mp4")
+        cut_clip(whole, path, start_s, end_s - 0.01)
+        pieces.append(path)
+    return pieces
+
+
+def test_what_begins_in_one_capture_and_ends_in_the_next_raises_one_lead(
+    wired: Wiring, footage: Callable[[str], Path]
+) -> None:
+    """The bag is put down at 10 s; its owner is still there when the first capture ends."""
+    first, second, third = parts(footage("layby-bag"), [0.0, 11.0, 22.0, 34.0])
+    assert ingest_file(wired, first, "layby-bag").leads == ()
+    (lead,) = ingest_file(wired, second, "layby-bag").leads
+    assert lead.rule_id == "object-left-behind"
+    assert -3.0 < lead.onset_s < 0.0
+    assert lead.alarm_at_s < 5.0
+    assert ingest_file(wired, third, "layby-bag").leads == ()
+    assert verify_all(wired).damaged == ()
+
+
+def test_after_a_gap_nothing_is_carried_over(wired: Wiring, footage: Callable[[str], Path]) -> None:
+    first, second = parts(footage("layby-bag"), [0.0, 11.0, 34.0], gap_s=60.0)
+    for piece in (first, second):
+        assert ingest_file(wired, piece, "layby-bag").leads == ()
+
+
+def test_late_footage_does_not_disturb_what_is_carried_over(
+    wired: Wiring, footage: Callable[[str], Path]
+) -> None:
+    first, second, third = parts(footage("layby-bag"), [0.0, 4.0, 11.0, 34.0])
+    for piece in (second, first):
+        assert ingest_file(wired, piece, "layby-bag").leads == ()
+    (lead,) = ingest_file(wired, third, "layby-bag").leads
+    assert lead.onset_s < 0.0
+
+
+def test_damaged_memory_costs_the_memory_and_no_capture(
+    wired: Wiring, footage: Callable[[str], Path]
+) -> None:
+    first, second = parts(footage("layby-bag"), [0.0, 11.0, 34.0])
+    ingest_file(wired, first, "layby-bag")
+    feed = wired.catalog.feed("layby-bag")
+    wired.store.keep(f"layby-bag/memory/{wired.cascade_for(feed).digest}", b"PK\x03\x04 torn")
+    assert ingest_file(wired, second, "layby-bag").leads == ()
+
+
+def test_a_capture_that_fails_holds_up_no_other_of_its_feed(
+    wired: Wiring, footage: Callable[[str], Path], short: Path
+) -> None:
+    feed = wired.catalog.feed("closed-zone-person")
+    ids = []
+    for number, path in enumerate((footage("closed-zone-person"), short)):
+        at = datetime(2026, 6, 1, 8, number, tzinfo=UTC)
+        ids.append(pull.file_arrival(wired, feed, pull.Arrival(path, path.name, at))[0])
+    assert observe.due_batches() == [ids]
+    batches.observe_all(ids[1:])
+    with pytest.raises(StepsFailed, match=ids[0]):
+        batches.correlate_all(ids)
+    with pytest.raises(StepsFailed, match="not been correlated"):
+        batches.seal_all(ids)
+    assert len(leads(wired)) == 1
+    assert observe.due_batches() == [ids[:1]]
 
 
 def test_killed_at_any_moment_the_way_is_finished_later(

@@ -78,7 +78,7 @@ def test_every_refusal_can_be_told_in_chinese() -> None:
 def stated_reasons() -> list[str]:
     """Why a rule was satisfied: the texts in every ``reasons = (…)`` of the rules, values as 7."""
     stated = []
-    for name in ("dumping", "occupancy"):
+    for name in ("dumping", "hazards", "occupancy", "throwing"):
         tree = ast.parse((ROOT / "enforcement" / f"{name}.py").read_text("utf-8"))
         for node in ast.walk(tree):
             named = isinstance(node, ast.keyword) and node.arg == "reasons"

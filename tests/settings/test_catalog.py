@@ -25,8 +25,12 @@ def test_the_shipped_catalog_is_in_order() -> None:
     catalog = load_catalog(SHIPPED_CATALOG)
     assert {rule.kind.value for rule in catalog.current_rules} == {
         "left_behind",
+        "thrown",
         "zone_intrusion",
         "stopped_vehicle",
+        "no_helmet",
+        "open_fire",
+        "smoke",
     }
     assert catalog.feed("inbox").device_id is None
 

@@ -1,0 +1,270 @@
+"""When an object was dumped: who is away, who only steps aside, what flew and from where."""
+
+from collections.abc import Callable
+from math import ceil
+from typing import Any
+
+import pytest
+
+from enforcement.footage import Label, Observation, Track, TrackPoint
+from enforcement.geometry import WHOLE_FRAME, Box
+from enforcement.places import Zone, ZonePurpose
+from enforcement.rules import Finding, Rule, RuleKind, Wording, find
+
+YOLO, LEFT, FLIGHTS = "yolov8n-coco", "left-behind", "thrown"
+BAG = Box(0.50, 0.60, 0.54, 0.66)
+METRE = 0.30 / 1.7
+"""Picture heights, where persons are 0.30 tall."""
+
+
+def found(
+    kind: RuleKind,
+    things: tuple[Track, ...],
+    actors: tuple[Track, ...],
+    **params: Any,
+) -> tuple[Finding, ...]:
+    text = Wording(en="…", zh="…")
+    model = LEFT if kind is RuleKind.LEFT_BEHIND else FLIGHTS
+    rule = Rule(
+        rule_id="r", version=1, kind=kind, title=text, matter="m", text=text, legal_basis=text,
+        purpose=ZonePurpose.NO_DUMPING, models=(YOLO, model),
+        params={"kind": kind, **params},  # type: ignore[arg-type]
+    )  # fmt: skip
+    zone = Zone(zone_id="z", purpose=ZonePurpose.NO_DUMPING, polygon=WHOLE_FRAME)
+    return find(rule, (zone,), (looked(model, things), looked(YOLO, actors)))
+
+
+def looked(model: str, tracks: tuple[Track, ...]) -> Observation:
+    return Observation(
+        capture_id="c", model=model, model_digest="0" * 64, config_digest="1" * 64, config={},
+        width_px=1000, height_px=1000, duration_s=40.0, frames_seen=200, sample_fps=5.0,
+        tracks=tracks,
+    )  # fmt: skip
+
+
+def moving(
+    label: Label, place: Callable[[float], Box], first_s: float, last_s: float, number: int = 1
+) -> Track:
+    """Points every 0.2 s."""
+    times = [round(first_s + n * 0.2, 3) for n in range(ceil((last_s - first_s) / 0.2) + 1)]
+    points = tuple(TrackPoint(t_s=t_s, box=place(t_s), score=0.8) for t_s in times)
+    return Track(track_id=number, label=label, points=points)
+
+
+def bag(until_s: float = 40.0, **shows: float) -> Track:
+    lies = moving(Label.STATIC_OBJECT, lambda _: BAG, 11.0, until_s)
+    traits = {"edge_ratio": 2.0, "appeared_s": 10.0, **shows}
+    return lies.model_copy(update={"traits": traits})
+
+
+def person(left: float) -> Box:
+    """0.30 tall and 0.10 wide, feet level with the bag."""
+    return Box(left, 0.36, left + 0.10, 0.66)
+
+
+def steps_to(gap: float, from_s: float, back_s: float = 99.0) -> Track:
+    """At the bag from 6 s on; from ``from_s`` to ``back_s`` a gap of so many heights aside."""
+
+    def place(t_s: float) -> Box:
+        return person(0.40 - 0.30 * gap if from_s <= t_s < back_s else 0.40)
+
+    return moving(Label.PERSON, place, 6.0, 40.0)
+
+
+def left_behind(thing: Track, *actors: Track, **params: Any) -> tuple[Finding, ...]:
+    return found(RuleKind.LEFT_BEHIND, (thing,), actors, **params)
+
+
+def test_who_goes_far_is_gone_at_once() -> None:
+    (finding,) = left_behind(bag(), steps_to(1.0, 14.0))
+    assert finding.alarm_at_s == pytest.approx(14.4, abs=0.21)
+    assert finding.onset_s == 10.0
+
+
+def test_an_owner_who_steps_two_metres_aside_and_comes_back_has_not_left_it() -> None:
+    aside = 0.82  # of their height: 2 m from middle to middle, for somebody 1.7 m tall
+    assert left_behind(bag(until_s=22.0), steps_to(aside, 13.0, back_s=19.8)) == ()
+
+
+def test_who_stays_aside_for_long_has_left_it() -> None:
+    (finding,) = left_behind(bag(), steps_to(0.82, 13.0))
+    assert finding.alarm_at_s == pytest.approx(20.0, abs=0.21)
+
+
+def test_who_takes_it_again_right_away_has_not_left_it() -> None:
+    assert left_behind(bag(until_s=11.4), steps_to(1.2, 10.6)) == ()
+
+
+@pytest.mark.parametrize(
+    ("shows", "counts"),
+    [
+        ({}, True),
+        ({"waste": 0.9, "person": 0.05, "vehicle": 0.05, "other": 0.0}, True),
+        ({"waste": 0.2, "person": 0.1, "vehicle": 0.1, "other": 0.6}, True),
+        ({"waste": 0.1, "person": 0.9, "vehicle": 0.0, "other": 0.0}, False),
+        ({"waste": 0.1, "person": 0.0, "vehicle": 0.9, "other": 0.0}, False),
+    ],
+)
+def test_a_second_look_that_shows_somebody_or_a_vehicle_speaks_against_it(
+    shows: dict[str, float], counts: bool
+) -> None:
+    assert bool(left_behind(bag(**shows), steps_to(1.2, 14.0))) is counts
+
+
+@pytest.mark.parametrize(
+    ("score", "shows", "counts"),
+    [
+        (0.6, {"other": 0.97}, True),
+        (0.4, {"other": 0.97}, False),
+        (0.4, {"other": 0.8, "waste": 0.2}, True),
+        (0.4, {}, False),
+        (0.3, {"other": 0.1, "waste": 0.9}, False),
+    ],
+)
+def test_what_is_found_faintly_must_look_like_something(
+    score: float, shows: dict[str, float], counts: bool
+) -> None:
+    thing = bag(**shows)
+    points = tuple(point.model_copy(update={"score": score}) for point in thing.points)
+    faint = thing.model_copy(update={"points": points})
+    assert bool(left_behind(faint, steps_to(1.2, 14.0))) is counts
+
+
+def second_bag(**shows: float) -> Track:
+    """Beside the first one, from 14 s on."""
+    place = Box(0.44, 0.60, 0.48, 0.66)
+    lies = moving(Label.STATIC_OBJECT, lambda _: place, 15.0, 40.0, number=2)
+    return lies.model_copy(update={"traits": {"edge_ratio": 2.0, "appeared_s": 14.0, **shows}})
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "counts"),
+    [(0.95, 0.95, True), (0.95, 0.5, False), (0.5, 0.95, False)],
+)
+def test_who_unloads_one_bag_of_waste_after_the_other_does_not_wait_for_them(
+    first: float, second: float, counts: bool
+) -> None:
+    near = moving(Label.PERSON, lambda t: person(0.40 if t < 13.0 else 0.33), 6.0, 40.0)
+    things = (bag(waste=first), second_bag(waste=second))
+    findings = found(RuleKind.LEFT_BEHIND, things, (near,))
+    assert bool(findings) is counts
+    if counts:
+        assert findings[0].alarm_at_s == pytest.approx(16.0, abs=0.21)
+        assert "more was put down there by 16.0 s" in findings[0].reasons
+
+
+def van(t_s: float) -> Box:
+    """Stands beside the bag, drives off to the left from 16 s on."""
+    away = max(0.0, t_s - 16.0) * 0.1
+    return Box(max(0.0, 0.10 - away), 0.40, max(0.01, 0.44 - away), 0.62)
+
+
+def test_a_driver_who_gets_in_leaves_when_the_vehicle_does() -> None:
+    driver = moving(Label.PERSON, lambda t: person(0.43 if t < 11.0 else 0.35), 8.0, 13.0)
+    vehicle = moving(Label.TRUCK, van, 4.0, 22.0, number=2)
+    (finding,) = left_behind(bag(), driver, vehicle)
+    assert 16.5 < finding.alarm_at_s < 22.0
+    parked = moving(Label.TRUCK, lambda _: van(0.0), 4.0, 40.0, number=2)
+    assert left_behind(bag(), driver, parked) == ()
+
+
+def test_an_object_that_the_vehicle_stood_over_counts_once_that_has_gone() -> None:
+    over = moving(
+        Label.TRUCK,
+        lambda t: Box(max(0.0, 0.35 - max(0.0, t - 16.0) * 0.2), 0.3,
+                      max(0.01, 0.75 - max(0.0, t - 16.0) * 0.2), 0.7),
+        4.0, 19.0,
+    )  # fmt: skip
+    (finding,) = left_behind(bag(), over)
+    assert finding.alarm_at_s > 18.0
+
+
+# Something thrown
+
+
+FROM_HAND, BESIDE = Box(0.50, 0.40, 0.52, 0.42), Box(0.80, 0.64, 0.82, 0.66)
+
+
+def flight(
+    start: Box = FROM_HAND,
+    end: Box = BESIDE,
+    *,
+    drop_m: float = 1.4,
+    landed: float = 1.0,
+    metre: float = METRE,
+    score: float = 0.8,
+) -> Track:
+    """From 10.0 s to 10.6 s, and seen to lie there until 11.4 s."""
+    shares = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    points = [
+        TrackPoint(
+            t_s=10 + 0.6 * share,
+            box=Box(*(a + (b - a) * (share if n % 2 == 0 else share**2)
+                      for n, (a, b) in enumerate(zip(start, end, strict=True)))),
+            score=score,
+        )
+        for share in shares
+    ]  # fmt: skip
+    if landed:
+        points += [TrackPoint(t_s=t_s, box=end, score=score) for t_s in (10.8, 11.4)]
+    traits = {"metre": metre, "drop_m": drop_m, "descent_s": 0.5, "residual": 0.01,
+              "landed": landed, "ended_s": 10.6}  # fmt: skip
+    return Track(track_id=3, label=Label.THROWN_OBJECT, points=tuple(points), traits=traits)
+
+
+THROWER = moving(Label.PERSON, lambda _: person(0.40), 6.0, 20.0)
+FALLEN = Box(0.505, 0.90, 0.525, 0.92)
+
+
+def thrown(thing: Track, *actors: Track, **params: Any) -> tuple[Finding, ...]:
+    return found(RuleKind.THROWN, (thing,), actors, **params)
+
+
+def test_what_flies_from_somebody_and_lies_there_was_thrown() -> None:
+    (finding,) = thrown(flight(), THROWER)
+    assert (finding.onset_s, finding.alarm_at_s) == (10.0, 11.4)
+    assert finding.box == BESIDE
+    assert finding.subjects == {FLIGHTS: (3,), YOLO: (1,)}
+    assert "person where the flight began" in finding.reasons
+
+
+@pytest.mark.parametrize(
+    ("condition", "thing", "actors"),
+    [
+        ("nothing lies there", flight(landed=0.0), (THROWER,)),
+        ("hardly falls", flight(drop_m=0.5), (THROWER,)),
+        ("flies too flat", flight(end=Box(0.97, 0.53, 0.99, 0.55), drop_m=0.8), (THROWER,)),
+        ("unsure", flight(score=0.2), (THROWER,)),
+        ("nobody there", flight(), ()),
+        ("starts far from everybody", flight(Box(0.70, 0.30, 0.72, 0.32)), (THROWER,)),
+        ("put down at the feet", flight(end=Box(0.51, 0.64, 0.53, 0.66)), (THROWER,)),
+        ("by its scale the person would be a giant", flight(metre=METRE / 4), (THROWER,)),
+        ("by its scale the person would be a dwarf", flight(metre=METRE * 4), (THROWER,)),
+        (
+            "part of a vehicle that passes",
+            flight(),
+            (THROWER, moving(Label.CAR, lambda _: Box(0.3, 0.3, 0.9, 0.7), 9.0, 12.0, number=2)),
+        ),
+    ],
+)
+def test_without_this_condition_nothing_was_thrown(
+    condition: str, thing: Track, actors: tuple[Track, ...]
+) -> None:
+    assert thrown(thing, *actors) == (), condition
+
+
+def test_what_falls_from_high_up_needs_nobody_to_be_seen() -> None:
+    (finding,) = thrown(flight(end=FALLEN, drop_m=3.4))
+    assert set(finding.subjects) == {FLIGHTS}
+    assert finding.reasons[0].startswith("fell from high up")
+
+
+@pytest.mark.parametrize(
+    ("condition", "thing"),
+    [
+        ("not high", flight(end=FALLEN, drop_m=2.6)),
+        ("far aside", flight(drop_m=3.4)),
+    ],
+)
+def test_without_this_condition_nothing_fell_from_high_up(condition: str, thing: Track) -> None:
+    assert thrown(thing) == (), condition
