@@ -5,7 +5,6 @@ and sampled, and the gate says which regions move. In exhaustive mode every dete
 frame in full: the reference that tells what the cascade loses.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +23,12 @@ from detectors.detector import (
     Moment,
     Watch,
     digest_of,
+    source_digest,
 )
 from detectors.gate import Gate, GateConfig, Settled
 from enforcement.footage import Observation
 from enforcement.geometry import Box
-from media.footage import FootageInfo, Frame, frames, probe
+from media.footage import FootageInfo, Frame, Ticks, frames, probe
 from media.skimming import Group, can_skim, groups
 
 Progress = Callable[[float], None]
@@ -140,7 +140,7 @@ class Cascade:
         flat = self.config.model_dump(mode="json", exclude={"gate"}) | {
             f"gate.{name}": value for name, value in self.config.gate.model_dump().items()
         }
-        flat["source"] = _source_digest()
+        flat["source"] = source_digest(__file__, gate.__file__)
         self._recorded = {f"cascade.{name}": value for name, value in flat.items()}
 
     def recorded(self, detector: Detector) -> dict[str, float | int | str | bool]:
@@ -283,9 +283,9 @@ class _Pass:
         if not self._fast or config.fast_fps <= config.sample_fps:
             yield from ((frame, True) for frame in decoded(config.sample_fps))
             return
-        all_due, fast_due = _Clock(config.sample_fps), _Clock(config.fast_fps)
+        all_due, fast_due = Ticks(config.sample_fps), Ticks(config.fast_fps)
         for frame in decoded(None):
-            in_turn, fast_turn = all_due.strikes(frame.t_s), fast_due.strikes(frame.t_s)
+            in_turn, fast_turn = all_due.falls_on(frame.t_s), fast_due.falls_on(frame.t_s)
             if in_turn or fast_turn:
                 yield frame, in_turn
 
@@ -307,29 +307,6 @@ class _Pass:
         moment = Moment(frame, self._moving, self._costs)
         for watch in self._fast:
             watch.see(moment)
-
-
-def _source_digest() -> str:
-    """SHA-256 of this module and the gate: they decide what detectors see, and have no weights."""
-    digest = hashlib.sha256()
-    for source in (__file__, gate.__file__):
-        digest.update(Path(source).read_bytes())
-    return digest.hexdigest()
-
-
-@dataclass
-class _Clock:
-    """Strikes at the first frame, and at the first one after each of its ticks."""
-
-    fps: float
-    due_s: float = 0.0
-
-    def strikes(self, t_s: float) -> bool:
-        """Whether it does at this frame; frames come in the order of time."""
-        if t_s + 1e-4 < self.due_s:
-            return False
-        self.due_s = (int((t_s + 1e-4) * self.fps) + 1) / self.fps
-        return True
 
 
 def _with_next(given: Iterator[Group]) -> Iterator[tuple[Group, Group | None]]:

@@ -7,9 +7,10 @@ decided before it, for all detectors of a feed at once: see `cascade`.
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from time import process_time
 from typing import Any
 
@@ -50,6 +51,16 @@ def digest_of(recorded: Mapping[str, object]) -> str:
     """SHA-256 of canonical JSON: sorted keys, no spaces."""
     canonical = json.dumps(recorded, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def source_digest(*files: str, weights: Iterable[str] = ()) -> str:
+    """SHA-256 over source files, and over the digests of the weights that they work with."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(Path(file).read_bytes())
+    for one in weights:
+        digest.update(one.encode())
+    return digest.hexdigest()
 
 
 class Costs:
@@ -160,8 +171,10 @@ class Detector(ABC):
     fast: bool = False
     """Whether it sees more pictures than others: what it looks for is gone within a second."""
 
-    def __init__(self, config: DetectorConfig) -> None:
-        self.recorded, self.config_digest = config.as_recorded, config.digest
+    def __init__(self, config: DetectorConfig, **also: str) -> None:
+        """``also``: whatever else what it sees depends on, by name, beside its model."""
+        self.recorded = {**config.as_recorded, **also}
+        self.config_digest = digest_of(self.recorded)
 
     @property
     @abstractmethod

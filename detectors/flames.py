@@ -6,10 +6,8 @@ while it says no, so that red cars and vests cost little. Smoke does not glow; w
 it asks the network at a steady beat while something moves. Neither needs a fixed view.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 from typing import Annotated
 
@@ -18,7 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from detectors.detector import Arrays, Carried, Detector, DetectorConfig, Moment, Watch
+from detectors.detector import (
+    Arrays,
+    Carried,
+    Detector,
+    DetectorConfig,
+    Moment,
+    Watch,
+    source_digest,
+)
 from detectors.inference import BoxConfig, BoxNetwork
 from detectors.models import InstalledModel
 from enforcement.footage import Label, Track, TrackPoint
@@ -207,7 +213,7 @@ class FlameDetector(Detector):
     @property
     def model_digest(self) -> str:
         """Over the network and this module: the gate decides what the network sees."""
-        return _digest_with(self._model)
+        return source_digest(__file__, weights=[self._model.digest])
 
     def watch(self, info: FootageInfo, carried: Carried | None) -> "_FlameWatch":
         return _FlameWatch(self._look, self._config, carried)
@@ -268,10 +274,6 @@ class _FlameWatch(Watch):
     def tracks(self) -> tuple[Track, ...]:
         return self._tracking.tracks("flicker")
 
-    def unsteady_s(self, duration_s: float) -> tuple[tuple[float, float], ...]:
-        """None: it does not look at the view as such."""
-        return ()
-
     def carried(self, duration_s: float) -> Arrays:
         """The wait after the latest look and what is left of it; a fire is found anew."""
         return {"wait_s": np.array([self._wait_s, self._due_s - duration_s])}
@@ -291,7 +293,7 @@ class SmokeDetector(Detector):
 
     @property
     def model_digest(self) -> str:
-        return _digest_with(self._model)
+        return source_digest(__file__, weights=[self._model.digest])
 
     def watch(self, info: FootageInfo, carried: Carried | None) -> "_SmokeWatch":
         return _SmokeWatch(self._look, self._config)
@@ -326,14 +328,6 @@ class _SmokeWatch(Watch):
 
     def tracks(self) -> tuple[Track, ...]:
         return self._tracking.tracks("change")
-
-    def unsteady_s(self, duration_s: float) -> tuple[tuple[float, float], ...]:
-        """None: it does not look at the view as such."""
-        return ()
-
-    def carried(self, duration_s: float) -> Arrays:
-        """Nothing: smoke that goes on is found anew."""
-        return {}
 
 
 def _apart(places: Sequence[Box]) -> list[Box]:
@@ -438,9 +432,3 @@ def _boxes(config: GlowConfig | SmokeConfig) -> BoxConfig:
     return BoxConfig(
         score_min=config.score_min, overlap_max=config.overlap_max, threads=config.threads
     )
-
-
-def _digest_with(model: InstalledModel) -> str:
-    """SHA-256 over the network's digest and this module."""
-    source = Path(__file__).read_bytes()
-    return hashlib.sha256(model.digest.encode() + b" " + source).hexdigest()

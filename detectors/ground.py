@@ -140,6 +140,10 @@ class Ground:
         cv2.accumulateWeighted(image, self.settled, rate, calm)
         self.picture = cv2.convertScaleAbs(self.settled)
 
+    def is_unchanged(self, now_s: float) -> None:
+        """Nothing has moved since the last picture: what was ground then is ground now."""
+        self.differs_since_s[~self.differing] = now_s
+
     def standing(self, now_s: float) -> Mask:
         """Where something rests that is not the ground."""
         long_enough = now_s - self.rests_since_s >= self._config.still_s - 1e-3

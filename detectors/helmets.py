@@ -6,17 +6,24 @@ can't be read (too small, cut off by the picture's edge, hidden by somebody else
 or is seen in part only) the look is unclear and says nothing; unclear is not bare.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
 from detectors.crops import HEAD_CLASSES, CropClassifier
-from detectors.detector import Arrays, Carried, Detector, DetectorConfig, Moment, Tracked, Watch
+from detectors.detector import (
+    Carried,
+    Detector,
+    DetectorConfig,
+    Moment,
+    Tracked,
+    Watch,
+    source_digest,
+)
+from detectors.models import PEOPLE_AND_VEHICLES
 from enforcement.footage import Label, Track, TrackPoint
 from enforcement.geometry import Box, covered, intersection
 from enforcement.model import Score
@@ -24,9 +31,6 @@ from media.footage import FootageInfo, Image
 
 MODEL = "helmets"
 """Its name in the rules."""
-
-PEOPLE = "yolov8n-coco"
-"""The model that follows people for it."""
 
 _BARE = HEAD_CLASSES.index("no_helmet")
 
@@ -77,9 +81,9 @@ class _Growing:
 
 
 class HelmetDetector(Detector):
-    """Looks at heads; needs the people of `PEOPLE` at the same moments."""
+    """Looks at heads; needs the people that are tracked at the same moments."""
 
-    after = (PEOPLE,)
+    after = (PEOPLE_AND_VEHICLES,)
 
     def __init__(self, classifier: CropClassifier, config: HelmetConfig | None = None) -> None:
         self._classifier, self._config = classifier, config or HelmetConfig()
@@ -92,8 +96,7 @@ class HelmetDetector(Detector):
     @property
     def model_digest(self) -> str:
         """Over the classifier's digest and this module."""
-        source = Path(__file__).read_bytes()
-        return hashlib.sha256(self._classifier.digest.encode() + b" " + source).hexdigest()
+        return source_digest(__file__, weights=[self._classifier.digest])
 
     def watch(self, info: FootageInfo, carried: Carried | None) -> "_Watch":
         aspect = info.width_px / info.height_px
@@ -137,14 +140,6 @@ class _Watch(Watch):
     def tracks(self) -> tuple[Track, ...]:
         read = (one for one in self._people.values() if one.points)
         return tuple(one.track(number) for number, one in enumerate(read, start=1))
-
-    def unsteady_s(self, duration_s: float) -> tuple[tuple[float, float], ...]:
-        """None: it does not look at the view as such."""
-        return ()
-
-    def carried(self, duration_s: float) -> Arrays:
-        """Nothing: who goes on without a helmet is found anew."""
-        return {}
 
 
 def bare(classifier: CropClassifier, crops: Sequence[Image]) -> list[float]:

@@ -12,11 +12,9 @@ that are part of something that still moves. A hole that something left behind (
 reported with its ``edge_ratio`` below 1: the rule decides.
 """
 
-import hashlib
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from math import inf
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -38,8 +36,9 @@ from detectors.blobs import (
     slope,
 )
 from detectors.crops import BLOB_CLASSES, SMALLEST_PX, CropClassifier
-from detectors.detector import Arrays, Carried, Detector, Moment, Watch
+from detectors.detector import Arrays, Carried, Detector, Moment, Watch, source_digest
 from detectors.ground import SKIMMED_S, Ground, LeftBehindConfig
+from detectors.models import PEOPLE_AND_VEHICLES
 from detectors.steadiness import Reference, Steadiness, View
 from enforcement.footage import Label, Track, TrackPoint
 from enforcement.geometry import Box, covered
@@ -55,9 +54,6 @@ _STILL_SHIFT = 0.0008
 """…if it was off by no more than this share of the diagonal (half a pixel)…"""
 _MUCH = 0.2
 """…and not more than this share of the picture moves."""
-
-ACTORS = "yolov8n-coco"
-"""Who follows the people and vehicles that may hide a find."""
 
 _EDGES_ALIKE = 1.2
 """Edges that differ by less than this factor are the same edges."""
@@ -77,14 +73,6 @@ _WORTH_A_LOOK, _CONTEXT = 0.15, 0.15
 
 _FREE = 0.1
 """A find is seen uncovered when no more of it lies within the box of a person or vehicle."""
-
-
-def model_digest() -> str:
-    """SHA-256 over the sources of this module, `ground`, `blobs` and `steadiness`."""
-    digest = hashlib.sha256()
-    for source in (__file__, ground.__file__, blobs.__file__, steadiness.__file__):
-        digest.update(Path(source).read_bytes())
-    return digest.hexdigest()
 
 
 @dataclass(eq=False)
@@ -125,7 +113,7 @@ class LeftBehindDetector(Detector):
     With a classifier of blobs it looks at what it found and says what that resembles.
     """
 
-    after = (ACTORS,)
+    after = (PEOPLE_AND_VEHICLES,)
 
     def __init__(
         self, config: LeftBehindConfig | None = None, classifier: CropClassifier | None = None
@@ -141,10 +129,9 @@ class LeftBehindDetector(Detector):
     @property
     def model_digest(self) -> str:
         """Of the sources and, if there is one, of the classifier."""
-        own = model_digest()
-        if self._classifier is None:
-            return own
-        return hashlib.sha256(f"{own} {self._classifier.digest}".encode()).hexdigest()
+        weights = [] if self._classifier is None else [self._classifier.digest]
+        sources = (__file__, ground.__file__, blobs.__file__, steadiness.__file__)
+        return source_digest(*sources, weights=weights)
 
     def watch(self, info: FootageInfo, carried: Carried | None) -> "_Watch":
         watch = _Watch(self._config, self._classifier)
@@ -178,6 +165,8 @@ class _Watch(Watch):
     def see(self, moment: Moment) -> None:
         """Take in the next picture."""
         if self._may_skip(moment):
+            if self._ground is not None:
+                self._ground.is_unchanged(moment.t_s)
             for find in self._open:
                 if find.hidden_s == 0.0:
                     find.is_there(moment.t_s)

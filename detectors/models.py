@@ -30,6 +30,9 @@ from enforcement.errors import ModelError
 from enforcement.footage import Label
 from enforcement.model import Name, Record, Sha256
 
+PEOPLE_AND_VEHICLES = "yolov8n-coco"
+"""The model whose tracks others lean on, and whose first layers the crop classifiers start from."""
+
 CATALOG_FILE = Path(__file__).with_name("models.yaml")
 PULL_TIMEOUT_S = 600
 _STALE_PULL_S = 3600

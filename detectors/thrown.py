@@ -10,11 +10,9 @@ must land: where the flight ends something of the same size lies that was not th
 Pictures between two looks of the other detectors are needed: a fall from a window takes 0.8 s.
 """
 
-import hashlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
@@ -23,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from detectors.detector import Arrays, Carried, Detector, DetectorConfig, Moment, Watch
+from detectors.detector import Carried, Detector, DetectorConfig, Moment, Watch, source_digest
 from enforcement.footage import Label, Track, TrackPoint
 from enforcement.geometry import Box
 from enforcement.model import Score
@@ -54,11 +52,6 @@ _MISSED_S = 0.21
 Floats = NDArray[np.float32]
 Spot = NDArray[np.float64]
 """x and y in pixels of the small picture."""
-
-
-def model_digest() -> str:
-    """SHA-256 over the source of this module: it has no weights."""
-    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
 
 class ThrownConfig(DetectorConfig):
@@ -378,7 +371,7 @@ class ThrownDetector(Detector):
 
     @property
     def model_digest(self) -> str:
-        return model_digest()
+        return source_digest(__file__)
 
     def watch(self, info: FootageInfo, carried: Carried | None) -> "_Watch":
         """Nothing is carried over: a flight across the border of two captures is not found."""
@@ -405,13 +398,6 @@ class _Watch(Watch):
     def tracks(self) -> tuple[Track, ...]:
         every = sorted([*self._landed, *self._landings], key=lambda one: one.flight.blobs[0].t_s)
         return tuple(self._track(number, one) for number, one in enumerate(every, start=1))
-
-    def unsteady_s(self, duration_s: float) -> tuple[tuple[float, float], ...]:
-        """None: others tell."""
-        return ()
-
-    def carried(self, duration_s: float) -> Arrays:
-        return {}
 
     def _see(self, grey: Grey, now_s: float) -> None:
         self._shape = grey.shape

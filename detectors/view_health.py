@@ -5,10 +5,8 @@ what later pictures are held against, cell by cell. What takes all of the view s
 rest on a fixed view; every finding is for the people who keep cameras in order.
 """
 
-import hashlib
 from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Annotated
 
@@ -17,7 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from detectors.detector import Arrays, Carried, Detector, DetectorConfig, Moment, Watch
+from detectors.detector import (
+    Arrays,
+    Carried,
+    Detector,
+    DetectorConfig,
+    Moment,
+    Watch,
+    source_digest,
+)
 from enforcement.footage import Track, ViewFinding, ViewProblem
 from enforcement.geometry import Box, covered
 from enforcement.model import Score
@@ -31,11 +37,6 @@ _THING_SHARE = 0.4
 
 _TYPICAL_OF = 30
 """So many latest steps between pictures say how much a view changes from one to the next."""
-
-
-def model_digest() -> str:
-    """SHA-256 of the source of this module: it has no weights."""
-    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
 
 class ViewHealthConfig(DetectorConfig):
@@ -91,7 +92,7 @@ class ViewHealthDetector(Detector):
 
     @property
     def model_digest(self) -> str:
-        return model_digest()
+        return source_digest(__file__)
 
     def watch(self, info: FootageInfo, carried: Carried | None) -> "_Watch":
         known = None if carried is None or not carried.arrays else carried.arrays["known"]

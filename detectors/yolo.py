@@ -21,7 +21,17 @@ from supervision import Detections
 from trackers import ByteTrackTracker
 from trackers.utils.iou import BIoU
 
-from detectors.detector import Arrays, Carried, Detector, DetectorConfig, Moment, Tracked, Watch
+from detectors import backends, inference
+from detectors.detector import (
+    Arrays,
+    Carried,
+    Detector,
+    DetectorConfig,
+    Moment,
+    Tracked,
+    Watch,
+    source_digest,
+)
 from detectors.inference import BoxConfig, Boxes, BoxNetwork
 from detectors.models import InstalledModel
 from enforcement.footage import Label, Track, TrackPoint
@@ -94,7 +104,9 @@ class YoloDetector(Detector):
     def __init__(self, model: InstalledModel, config: YoloConfig | None = None) -> None:
         self._model = model
         self._config = config or YoloConfig()
-        super().__init__(self._config)
+        super().__init__(
+            self._config, source=source_digest(__file__, inference.__file__, backends.__file__)
+        )
         boxes = BoxConfig(
             score_min=self._config.score_min,
             overlap_max=self._config.overlap_max,
@@ -267,7 +279,6 @@ class _GroupTracking:
         self._classes = [number for number, label in labels.items() if label in group]
         self._labels, self.size_px, self._scale = labels, size_px, scale
         self._offset = 100_000 * min(self._classes, default=0)
-        self._lost_s = config.lost_s
         self._tracker = ByteTrackTracker(
             lost_track_buffer=round(config.lost_s * 30),  # ByteTrack counts frames of 1/30 s
             frame_rate=5.0,  # only until the second picture: every picture brings its time

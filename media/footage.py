@@ -171,14 +171,24 @@ def frames(path: Path, *, sample_fps: float | None = None) -> Iterator[Frame]:
 def sampled(
     decoded: Iterable[tuple[float, VideoFrame]], sample_fps: float | None
 ) -> Iterator[tuple[float, VideoFrame]]:
-    """At most ``sample_fps`` a second: the first, then the first after each tick of that clock."""
-    due_s = 0.0
-    for t_s, frame in decoded:
-        if sample_fps is not None:
-            if t_s + _EPSILON_S < due_s:
-                continue
-            due_s = (int((t_s + _EPSILON_S) * sample_fps) + 1) / sample_fps
-        yield t_s, frame
+    """At most ``sample_fps`` a second, as `Ticks` has it; without a rate, all."""
+    ticks = None if sample_fps is None else Ticks(sample_fps)
+    return ((t_s, frame) for t_s, frame in decoded if ticks is None or ticks.falls_on(t_s))
+
+
+class Ticks:
+    """Picks the first frame, and then the first one after each tick of a clock."""
+
+    def __init__(self, fps: float) -> None:
+        self._fps = fps
+        self._due_s = 0.0
+
+    def falls_on(self, t_s: float) -> bool:
+        """Whether this frame is one of them; to be asked in the order of time."""
+        if t_s + _EPSILON_S < self._due_s:
+            return False
+        self._due_s = (int((t_s + _EPSILON_S) * self._fps) + 1) / self._fps
+        return True
 
 
 def frame_at(path: Path, t_s: float) -> Image:

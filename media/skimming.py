@@ -20,6 +20,10 @@ from media.containers import demuxer, opened, packets_of
 from media.footage import FootageInfo, Frame, sampled
 
 _CUT_INTO_GROUPS = {"mov", "matroska", "mpegts"}
+_MEDIA_TYPES = {
+    "video/mp4", "video/quicktime", "video/x-matroska", "video/webm", "video/mp2t",
+}  # fmt: skip
+"""What `probe` calls those."""
 _CODECS = {"h264", "hevc"}
 
 _KEY_SPACING_MIN_S = 0.3
@@ -28,11 +32,10 @@ _KEY_SPACING_MIN_S = 0.3
 
 def can_skim(info: FootageInfo, key_spacing_max_s: float) -> bool:
     """Whether the file is made of groups short enough that key frames alone tell what happens."""
-    demuxed = {"video/mp4", "video/quicktime", "video/x-matroska", "video/webm", "video/mp2t"}
     spacing_s = info.key_spacing_s
     return (
         info.codec in _CODECS
-        and info.media_type in demuxed
+        and info.media_type in _MEDIA_TYPES
         and spacing_s is not None
         and _KEY_SPACING_MIN_S <= spacing_s <= key_spacing_max_s
     )

@@ -22,12 +22,10 @@ from enforcement.truth import Event, Expected, ExpectedAlarm, ZoneCheck
 from media.bench_scenes import Activity, BenchTruth, bench_footage, bench_truth
 from media.footage import probe
 from media.scenery import HEIGHT_PX, WIDTH_PX
+from media.skimming import copy_start
 from pipelines.watching import Watched, watch_apart
 
 ACTIVITIES: tuple[Activity, ...] = ("quiet", "normal", "busy")
-MODEL = "yolov8n-coco"
-"""The network that the naive loop runs: the same weights as the shipped detector's."""
-
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share of it that is done."""
 
@@ -230,19 +228,17 @@ def _first(path: Path, target: Path, seconds: float) -> Path:
     """The first seconds of footage, packets as they are; the file itself if it is no longer."""
     if probe(path).duration_s <= seconds:
         return path
-    from media.skimming import copy_start
-
     copy_start(path, target, seconds)
     return target
 
 
 def _naive(path: Path, seconds: float, report: Callable[[float], None]) -> Loop:
     """Run the naive loop in a process of its own. Raises ModelError if it fails."""
-    from detectors.models import checkpoint, entry_of
+    from detectors.models import PEOPLE_AND_VEHICLES, checkpoint, entry_of
 
-    classes = [str(number) for number in entry_of(MODEL).labels]
+    classes = [str(number) for number in entry_of(PEOPLE_AND_VEHICLES).labels]
     with tempfile.TemporaryDirectory() as scratch:
-        weights = checkpoint(MODEL, Path(scratch))
+        weights = checkpoint(PEOPLE_AND_VEHICLES, Path(scratch))
         child = subprocess.Popen(
             [
                 sys.executable, "-m", "detectors.naive", str(weights), str(path),

@@ -76,11 +76,11 @@ class Wiring:
         if model == thrown.MODEL:
             return thrown.ThrownDetector()
         from detectors.crops import CropClassifier
-        from detectors.models import installed
+        from detectors.models import PEOPLE_AND_VEHICLES, installed
         from detectors.yolo import YoloDetector
 
         if model == left_behind.MODEL:
-            people = installed(left_behind.ACTORS, self.settings.models)
+            people = installed(PEOPLE_AND_VEHICLES, self.settings.models)
             return left_behind.LeftBehindDetector(classifier=CropClassifier.blobs(people))
         if model == helmets.MODEL:
             return helmets.HelmetDetector(CropClassifier.heads())

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from detectors.crops import WEIGHTS_DIR, WeightsCard, weights_digest
-from detectors.models import InstalledModel, pull
+from detectors.models import PEOPLE_AND_VEHICLES, InstalledModel, pull
 
 SEED = 20261124
 
@@ -49,7 +49,7 @@ def begin(about: str | None) -> Run:
     return Run(
         data_dir=given.data_dir,
         weights_dir=given.weights_dir,
-        backbone=pull("yolov8n-coco", given.models_dir, say),
+        backbone=pull(PEOPLE_AND_VEHICLES, given.models_dir, say),
         validates=not given.no_validation,
         rng=np.random.default_rng(SEED),
     )

@@ -75,6 +75,7 @@ def test_while_nothing_happens_only_key_frames_are_looked_at(passing: Path) -> N
     assert len(busy) == pytest.approx(5 * 4.5, abs=2)
     assert np.diff(quiet[:3]).min() > 1.5
     assert looks.decoded_s < 25.0
+    assert times[-1] == pytest.approx(49.9, abs=0.01)  # what was there then was there to the end
     assert looks.observations[0].frames_seen == len(times)
 
 

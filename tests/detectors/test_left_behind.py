@@ -154,6 +154,18 @@ def test_shadows_over_a_third_of_the_picture_at_once_are_no_objects(tmp_path: Pa
         return image
 
     assert real(observe(tmp_path, grid).tracks) == []
+    assert observed(LeftBehindDetector(), tmp_path / "clip.mp4", exhaustive=True).tracks == ()
+
+
+def test_what_appears_after_a_quiet_while_is_dated_by_its_appearance(tmp_path: Path) -> None:
+    def falls_in(t_s: float) -> Image:
+        image = GROUND.copy()
+        if t_s >= 13.0:
+            scene.bag(image)
+        return image
+
+    (track,) = observe(tmp_path, falls_in, seconds=24.0).tracks
+    assert track.traits["appeared_s"] == pytest.approx(13.0, abs=0.5)
 
 
 def test_slow_dusk_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -192,8 +204,11 @@ def test_a_branch_that_the_wind_holds_down_again_and_again_is_soon_ignored(tmp_p
             scene.block(image, (100, 100, 140, 125), (30, 130, 40))
         return image
 
-    tracks = observe(tmp_path, held, seconds=20.0).tracks
-    assert all(track.first_s < 15.0 for track in tracks)
+    path = scene.write(tmp_path / "clip.mp4", held, 20.0)
+    tracks = observed(LeftBehindDetector(), path, exhaustive=True).tracks
+    assert all(track.first_s < 12.0 for track in tracks)
+    # Where only key frames are seen, restlessness is learned later.
+    assert all(track.first_s < 15.0 for track in observed(LeftBehindDetector(), path).tracks)
 
 
 def test_a_caption_that_the_recorder_writes_is_no_object(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from detectors.models import InstalledModel
 from detectors.yolo import YoloConfig, YoloDetector, _GroupTracking, _numbered
 from enforcement.errors import BadFootage
 from enforcement.footage import Label, Observation
-from enforcement.geometry import Box, iou
+from enforcement.geometry import Box, covered, iou
 from media.encoding import write_h264
 from media.footage import FootageInfo, Frame, Image
 from tests.detectors.footage import observed
@@ -81,6 +81,7 @@ def test_an_observation_names_model_digest_and_configuration(
 ) -> None:
     assert (seen.model, seen.model_digest) == ("yolov8n-coco", yolo_model.digest)
     assert seen.config["score_start"] == 0.4
+    assert len(str(seen.config["source"])) == 64
     other = Cascade([YoloDetector(yolo_model, YoloConfig(score_start=0.5))])
     assert seen.config_digest == Cascade([YoloDetector(yolo_model)]).config_digest(
         YoloDetector(yolo_model)
@@ -184,17 +185,18 @@ def test_what_moves_is_found_in_a_part_of_the_picture_as_in_the_whole(
     assert all(max(iou(one, other) for other in parts) > 0.8 for one in whole)
 
 
+@pytest.mark.parametrize("step_s", [2.0, 3.9])
 def test_what_rests_where_nothing_moves_is_there_still_without_another_look(
-    picture: Image, yolo_model: InstalledModel
+    picture: Image, yolo_model: InstalledModel, step_s: float
 ) -> None:
     costs = Costs()
     watch = YoloDetector(yolo_model).watch(info_of(picture), None)
     for number in range(20):
-        watch.see(Moment(Picture(number * 2.0, picture), (), costs))
+        watch.see(Moment(Picture(number * step_s, picture), (), costs))
         if number == 0:
             first_s = costs.cpu_s["detect"]
     (bus,) = (track for track in watch.tracks() if track.label is Label.BUS)
-    assert bus.last_s == 38.0
+    assert bus.last_s == pytest.approx(19 * step_s)
     assert max(np.diff([point.t_s for point in bus.points])) <= 0.501
     assert costs.cpu_s["detect"] == first_s
 
@@ -209,6 +211,23 @@ def test_a_thing_that_goes_away_is_not_held_for_ever(
         moving = (Box(0, 0, 1, 1),) if number == 5 else ()
         watch.see(Moment(Picture(number * 0.5, shown), moving, Costs()))
     assert max(track.last_s for track in watch.tracks()) == pytest.approx(2.0)
+
+
+def test_what_is_gone_when_nothing_moves_any_more_is_not_held_either(
+    picture: Image, yolo_model: InstalledModel
+) -> None:
+    """The last motion was seen while it was still there; a moment later it had left."""
+    scene = np.full((1080, 1920, 3), 120, np.uint8)
+    scene[200:848, 100:586] = picture
+    watch = YoloDetector(yolo_model).watch(info_of(scene), None)
+    left = scene.copy()
+    left[200:848, 100:250] = 120
+    moving = (Box(0.06, 0.4, 0.13, 0.7),)  # of the man at the left, looked at by himself
+    for number in range(12):
+        shown = scene if number < 5 else left
+        watch.see(Moment(Picture(number * 0.5, shown), moving if 1 < number < 5 else (), Costs()))
+    man = [t for t in watch.tracks() if covered(t.points[0].box, moving[0].grown(0.2)) > 0.8]
+    assert max(track.last_s for track in man) == pytest.approx(2.0)
 
 
 def test_a_feed_goes_on_where_the_capture_before_ended(
