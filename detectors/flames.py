@@ -42,7 +42,7 @@ _EACH = 9
 """Latest pairs of pictures over which a trait is the median."""
 
 _PART_PX = 320
-"""Side of the input in which a part of the picture is looked at."""
+"""Longer side of the input in which a part of the picture is looked at."""
 
 _ROOM = 2.5
 """Side of that part, in sides of what glows in it. Of 150 pictures of fire the network is sure
@@ -56,9 +56,6 @@ _SAME = 0.4
 
 _KEPT = 6
 """Of the places that flicker, the largest ones are kept."""
-
-_LARGE = 0.75
-"""Parts larger than this share of the picture are no cheaper than all of it."""
 
 Mask = NDArray[np.bool_]
 
@@ -166,21 +163,19 @@ class _Look:
 
     def whole(self, moment: Moment) -> list[tuple[Box, float]]:
         height, width = moment.picture().shape[:2]
-        return self._see(moment, (0, 0, width, height), self._network.whole(width, height))
+        return self._see(moment, (0, 0, width, height), self._network.input_for(width, height))
 
     def around(self, moment: Moment, place: Box) -> list[tuple[Box, float]]:
-        """A square `_ROOM` times as large as the place; all of it where that is about as large."""
+        """A square `_ROOM` times as large as the place, or what of it lies in the picture."""
         height, width = moment.picture().shape[:2]
         longer = max(place.width * width, place.height * height)
-        side = max(_ROOM * longer, float(_PART_PX) / 2)
-        if side > _LARGE * min(width, height):
-            return self.whole(moment)
-        x, y = place.centre.x * width - side / 2, place.centre.y * height - side / 2
-        left, top = (
-            round(min(max(0.0, at), full - side)) for at, full in ((x, width), (y, height))
-        )
-        part = (left, top, left + round(side), top + round(side))
-        return self._see(moment, part, (_PART_PX, _PART_PX))
+        side = round(max(_ROOM * longer, _PART_PX / 2))
+        across, down = min(side, width), min(side, height)
+        x, y = place.centre.x * width - across / 2, place.centre.y * height - down / 2
+        left = round(min(max(0.0, x), width - across))
+        top = round(min(max(0.0, y), height - down))
+        part = (left, top, left + across, top + down)
+        return self._see(moment, part, self._network.input_for(across, down, _PART_PX))
 
     def _see(
         self, moment: Moment, part: tuple[int, int, int, int], input_px: tuple[int, int]

@@ -122,10 +122,15 @@ class BoxNetwork:
             self._groups[number] = group
         self._opened: Session | None = None
 
-    def whole(self, width_px: int, height_px: int) -> tuple[int, int]:
-        """The input for whole pictures: longer side as the model was trained, padded to strides."""
+    def input_for(
+        self, width_px: int, height_px: int, longer_px: int | None = None
+    ) -> tuple[int, int]:
+        """Width and height of the input for pictures of that shape, padded to strides.
+
+        ``longer_px``: its longer side; as large as the model was trained for if not given.
+        """
         entry = self._model.entry
-        scale = entry.input_px / max(width_px, height_px)
+        scale = (longer_px or entry.input_px) / max(width_px, height_px)
         stride = entry.stride_px
         across, down = (
             -(-round(side * scale) // stride) * stride for side in (width_px, height_px)

@@ -46,7 +46,7 @@ from media.footage import FootageInfo, Grey, Image
 
 MODEL = "left-behind"
 
-_QUIET_EVERY_S = 3.9
+_QUIET_EVERY_S = 7.9
 """While nothing moves, one picture in this time is enough."""
 _COMPARE_EVERY_S = 0.9
 """A view that stands still is held against its reference no more often than this…"""
@@ -54,6 +54,9 @@ _STILL_SHIFT = 0.0008
 """…if it was off by no more than this share of the diagonal (half a pixel)…"""
 _MUCH = 0.2
 """…and not more than this share of the picture moves."""
+
+_VIEWS_MIN = 10
+"""With fewer pictures nothing is said about how a view swings."""
 
 _EDGES_ALIKE = 1.2
 """Edges that differ by less than this factor are the same edges."""
@@ -308,10 +311,31 @@ class _Watch(Watch):
         return tuple((round(start_s, 3), round(end_s, 3)) for start_s, end_s in spans)
 
     def _is_unsuitable(self) -> bool:
-        """By time, not by pictures: few are looked at while nothing moves."""
+        """Unsteady for too long, or swinging all the time as if held by hand.
+
+        By time, not by pictures: few are looked at while nothing moves.
+        """
+        if self._is_held():
+            return True
         spans_s = np.diff(self._times_s, append=self._times_s[-1:])
         unsteady_s = float(spans_s[np.array(self._unsteady, bool)].sum())
         return unsteady_s > self._config.unsteady_max * float(spans_s.sum())
+
+    def _is_held(self) -> bool:
+        """Whether the view usually is elsewhere than usual, and moves fast: held by hand.
+
+        One that was knocked once and stays there does not, nor does a mast that sways slowly.
+        """
+        if len(self._views) < _VIEWS_MIN or self._reference is None:
+            return False
+        height, width = self._reference.picture.shape
+        diagonal_px, middle = float(np.hypot(height, width)), np.array([width / 2, height / 2, 1.0])
+        times_s = np.array([at_s for at_s, _ in self._views])
+        places = np.array([forth @ middle for _, forth in self._views]) / diagonal_px
+        away = np.hypot(*(places - np.median(places, axis=0)).T)
+        speeds = np.hypot(*np.diff(places, axis=0).T) / np.maximum(np.diff(times_s), 1e-3)
+        swing, fast = self._config.swing_max, self._config.swing_per_s_max
+        return bool(np.median(away) > swing and np.median(speeds) > fast)
 
     def _unsettled(self, now_s: float, *, at_once: bool) -> None:
         """The picture says nothing about the ground; if that lasts, learn the ground anew."""

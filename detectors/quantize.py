@@ -44,7 +44,7 @@ def quantize(exact: InstalledModel, entry: CatalogEntry, target_dir: Path) -> Ag
     nncf = optional_package("nncf")
     shapes = BoxNetwork(exact, _CONFIG, {})
     inputs = [
-        letterboxed(image, shapes.whole(image.shape[1], image.shape[0]))
+        letterboxed(image, shapes.input_for(image.shape[1], image.shape[0]))
         for image in _scene_pictures(_SEEN)
     ]
     network = openvino.Core().read_model(exact.xml)
@@ -110,7 +110,7 @@ def _finder(model: InstalledModel) -> Callable[[Image], Boxes]:
     network = BoxNetwork(model, _CONFIG, {number: number for number in model.entry.labels})
 
     def find(image: Image) -> Boxes:
-        return network.detect(image, network.whole(image.shape[1], image.shape[0]))
+        return network.detect(image, network.input_for(image.shape[1], image.shape[0]))
 
     return find
 

@@ -71,7 +71,7 @@ class YoloConfig(DetectorConfig):
     """Two boxes of a group that overlap more than this (IoU) are one thing."""
     lost_s: Annotated[float, Field(ge=0, le=30)] = 2.0
     """A track outlives this long without a detection."""
-    whole_every_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
+    whole_every_s: Annotated[float, Field(gt=0, le=3600)] = 240.0
     """So often the whole picture is looked at, whatever moves."""
     crop_every_s: Annotated[float, Field(ge=0, le=10)] = 0.25
     """A part in which something moves is looked at no more often than this."""
@@ -135,7 +135,7 @@ class _Look:
     def __init__(self, network: BoxNetwork, size_px: tuple[int, int], config: YoloConfig) -> None:
         self._network, self._config = network, config
         self.size_px = np.array([*size_px, *size_px], np.float32)
-        self._whole = network.whole(*size_px)
+        self._whole = network.input_for(*size_px)
         self._known = Boxes.none()
         self._whole_due_s: float | None = None
         self._due_s = 0.0

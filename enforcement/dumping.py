@@ -57,6 +57,18 @@ class LeftBehind(Record):
     """Whoever stays aside for so long has left it, too."""
     waste_sure: Score = 0.8
     """Whoever puts down two things that look like waste with this much does not wait for them."""
+    flung_score: Score = 0.7
+    """Where nobody was at the spot, only what is found with this much may have been flung there…"""
+    flung_edges: Annotated[float, Field(ge=0, le=10)] = 2.0
+    """…with edges of its own…"""
+    flung_waste: Score = 0.4
+    """…that looks like waste with this much…"""
+    flung_other: Score = 0.15
+    """…and no more than this like ground or wall…"""
+    flung_at_once_s: Seconds = 0.6
+    """…that lay still so soon after it appeared…"""
+    flung_stay_s: Annotated[float, Field(ge=0.5, le=3600)] = 4.0
+    """…and has stayed for so long."""
     person_max: Score = 0.6
     """It is no object when the second look takes it for a person with more than this…"""
     vehicle_max: Score = 0.6
@@ -72,6 +84,8 @@ def left_behind(params: LeftBehind, zone: Zone, scene: Scene) -> Iterable[Incide
             and contains(zone.polygon, track.points[-1].box.foot)
         ):
             incident = _left_by_somebody(params, thing, scene)
+            if incident is None and _may_have_been_flung(params, track):
+                incident = _flung(params, thing, scene)
             if incident is not None:
                 yield incident
 
@@ -89,14 +103,44 @@ def _is_object(params: LeftBehind, track: Track) -> bool:
     )
 
 
+def _may_have_been_flung(params: LeftBehind, track: Track) -> bool:
+    """Whether it is surely waste, and lay still as soon as it appeared."""
+    shows = track.traits
+    return (
+        track.score >= params.flung_score
+        and shows["edge_ratio"] >= params.flung_edges
+        and shows.get("waste", 0.0) >= params.flung_waste
+        and shows.get("other", 1.0) <= params.flung_other
+        and track.first_s - shows.get("appeared_s", track.first_s) <= params.flung_at_once_s
+    )
+
+
+def _flung(params: LeftBehind, thing: Seen, scene: Scene) -> Incident | None:
+    """Once it has stayed and lies uncovered, if nobody was at the spot when it appeared."""
+    track = thing.track
+    appeared_s = min(track.traits.get("appeared_s", track.first_s), track.first_s)
+    actors = scene.actors()
+    if any(_was_at_the_spot(params, actor, thing, appeared_s) for actor in actors):
+        return None
+    uncovered_since_s = appeared_s
+    for now_s in moments(appeared_s, track.last_s):
+        if _is_covered(params, thing.box_at(now_s) or track.points[0].box, actors, now_s):
+            uncovered_since_s = now_s
+        stays = now_s - appeared_s >= params.flung_stay_s - 1e-6
+        if stays and now_s - uncovered_since_s >= params.uncovered_s - 1e-6:
+            times_s = (appeared_s, now_s, uncovered_since_s)
+            return _left(thing, (), scene, times_s, "lay still at once, as if flung there")
+    return None
+
+
 def _left_by_somebody(params: LeftBehind, thing: Seen, scene: Scene) -> Incident | None:
     """The first moment at which it has stayed, lies uncovered, and who brought it is away."""
     track = thing.track
     appeared_s = min(track.traits.get("appeared_s", track.first_s), track.first_s)
     actors = scene.actors()
     brought = [actor for actor in actors if _was_at_the_spot(params, actor, thing, appeared_s)]
-    if not brought:
-        return None
+    if not brought or (track.score < params.score_sure and _only_vehicles(brought)):
+        return None  # what drives away changes the light and bares the ground
     suspects = _with_successors(brought, actors)
     vehicles = [actor for actor in actors if actor.track.label.is_vehicle]
     uncovered_since_s = appeared_s
@@ -164,7 +208,7 @@ def _left(
     reasons = (
         f"not there before {appeared_s:.1f} s, its edges are "
         f"{track.traits['edge_ratio']:.1f} times those of the ground",
-        f"{_names(leavers)} at the spot when it appeared",
+        f"{_names(leavers) or 'nobody'} at the spot when it appeared",
         why,
         f"lies uncovered since {uncovered_s:.1f} s",
     )
@@ -173,10 +217,14 @@ def _left(
         onset_s=appeared_s,
         end_s=scene.end(track.last_s),
         box=box,
-        score=track.score * max(actor.track.score for actor in leavers),
+        score=track.score * max((actor.track.score for actor in leavers), default=1.0),
         subjects=(thing, *leavers),
         reasons=reasons,
     )
+
+
+def _only_vehicles(actors: Iterable[Seen]) -> bool:
+    return all(actor.track.label.is_vehicle for actor in actors)
 
 
 def _names(actors: Iterable[Seen]) -> str:

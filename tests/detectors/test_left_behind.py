@@ -285,6 +285,19 @@ def test_footage_that_is_unsteady_for_more_than_a_quarter_is_unsuitable(
     assert unsuitable is not bool(found)
 
 
+def test_a_view_that_swings_as_fast_as_a_hand_does_is_unsuitable(tmp_path: Path) -> None:
+    def held(t_s: float) -> Image:
+        across, down = 8 * np.sin(3.1 * t_s), 6 * np.sin(4.3 * t_s)
+        matrix = np.array([[1, 0, across], [0, 1, down]], np.float64)
+        mode = cv2.BORDER_REFLECT
+        shifted = cv2.warpAffine(drop(t_s), matrix, (WIDTH, HEIGHT), borderMode=mode)
+        return np.asarray(shifted, np.uint8)
+
+    seen = observe(tmp_path, held)
+    assert seen.tracks == ()
+    assert seen.unsteady_s == ((0.0, seen.duration_s),)
+
+
 def test_a_mast_that_shakes_in_the_wind_still_sees_the_bag(tmp_path: Path) -> None:
     def shaken(t_s: float) -> Image:
         across, down = 8 * np.sin(1.1 * t_s), 5 * np.sin(0.7 * t_s)

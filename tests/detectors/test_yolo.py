@@ -251,7 +251,7 @@ def test_a_feed_goes_on_where_the_capture_before_ended(
 def test_a_box_survives_the_letterbox(
     width_px: int, height_px: int, yolo_model: InstalledModel
 ) -> None:
-    across, down = BoxNetwork(yolo_model, BoxConfig(score_min=0.1, overlap_max=0.6), {}).whole(
+    across, down = BoxNetwork(yolo_model, BoxConfig(score_min=0.1, overlap_max=0.6), {}).input_for(
         width_px, height_px
     )
     assert max(across, down) == 640

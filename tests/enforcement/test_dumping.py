@@ -179,6 +179,63 @@ def test_an_object_that_the_vehicle_stood_over_counts_once_that_has_gone() -> No
     assert finding.alarm_at_s > 18.0
 
 
+def flung(
+    score: float = 0.9, at_once_s: float = 0.2, stay_s: float = 10.0, **shows: float
+) -> Track:
+    """A bag that is there at once at 11 s."""
+    looks = {"waste": 0.7, "person": 0.1, "vehicle": 0.1, "other": 0.1, "edge_ratio": 3.0, **shows}
+    thing = bag(until_s=11.0 + stay_s, appeared_s=11.0 - at_once_s, **looks)
+    points = tuple(point.model_copy(update={"score": score}) for point in thing.points)
+    return thing.model_copy(update={"points": points})
+
+
+PASSES = moving(Label.PERSON, lambda t: person(0.01 * (t - 6.0)), 6.0, 40.0)
+
+
+@pytest.mark.parametrize("actors", [(), (PASSES,)], ids=["nobody", "somebody far off"])
+def test_waste_that_lies_still_as_soon_as_it_appears_with_nobody_there_was_flung(
+    actors: tuple[Track, ...],
+) -> None:
+    (finding,) = left_behind(flung(), *actors)
+    assert finding.alarm_at_s == pytest.approx(10.8 + 4.0, abs=0.21)
+    assert "nobody at the spot when it appeared" in finding.reasons
+
+
+@pytest.mark.parametrize(
+    ("condition", "thing"),
+    [
+        ("it is found surely", flung(score=0.6)),
+        ("it has edges", flung(edge_ratio=1.5)),
+        ("it looks like waste", flung(waste=0.3)),
+        ("it does not look like ground", flung(other=0.3)),
+        ("it comes to rest at once", flung(at_once_s=1.2)),
+        ("it stays", flung(stay_s=3.0)),
+    ],
+)
+def test_without_this_condition_nothing_was_flung(condition: str, thing: Track) -> None:
+    assert left_behind(thing) == (), condition
+
+
+def test_what_somebody_put_down_was_not_flung() -> None:
+    assert left_behind(flung(), steps_to(0.1, 12.0)) == ()
+
+
+def test_what_was_flung_counts_once_it_lies_uncovered() -> None:
+    before = moving(Label.PERSON, lambda _: person(0.47), 13.8, 18.0)
+    (finding,) = left_behind(flung(stay_s=12.0), before)
+    assert finding.alarm_at_s == pytest.approx(20.0, abs=0.41)
+
+
+def test_a_faint_find_where_a_vehicle_drove_off_is_light_on_the_ground() -> None:
+    looks = {"waste": 0.3, "person": 0.1, "vehicle": 0.0, "other": 0.6}
+    vehicle = moving(Label.TRUCK, van, 4.0, 22.0, number=2)
+    for score, found_there in ((0.45, 0), (0.55, 1)):
+        thing = bag(**looks)
+        points = tuple(point.model_copy(update={"score": score}) for point in thing.points)
+        thing = thing.model_copy(update={"points": points})
+        assert len(left_behind(thing, vehicle)) == found_there
+
+
 # Something thrown
 
 
