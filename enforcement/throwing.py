@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from enforcement.footage import Label
-from enforcement.geometry import Box, contains, covered
+from enforcement.geometry import Box, contains, covered, intersection
 from enforcement.model import Record, Score
 from enforcement.places import Zone
 from enforcement.scene import Incident, Scene, Seconds, Seen, moments
@@ -19,6 +19,12 @@ from enforcement.scene import Incident, Scene, Seconds, Seen, moments
 _HEIGHTS_M = {Label.PERSON: 1.7, Label.BICYCLE: 1.5, Label.CAR: 1.5, Label.MOTORCYCLE: 1.5,
               Label.TRUCK: 2.8, Label.BUS: 3.0}  # fmt: skip
 """How tall people and vehicles usually are."""
+
+_COMES_TO_REST_S = 0.5
+"""What rolls or is found a little early."""
+
+_NEARBY = 0.5
+"""Boxes that touch when grown by half their size on each side are at one place."""
 
 
 class Thrown(Record):
@@ -42,6 +48,15 @@ class Thrown(Record):
     """What falls at least so far needs nobody near: it came out of a window."""
     steep_min: Annotated[float, Field(ge=0, le=100)] = 2.0
     """Such a fall is so much longer than wide."""
+    found_score: Score = 0.35
+    """What the look for things left behind finds with this much where the flight ended confirms
+    it…"""
+    found_edges: Annotated[float, Field(ge=0, le=10)] = 1.2
+    """…if it has edges of its own."""
+    alone_drop_m: Annotated[float, Field(ge=0, le=100)] = 1.5
+    """Unconfirmed it must fall so far…"""
+    alone_s: Seconds = 30.0
+    """…and no other flight have landed for so long: leaves and crowds make swarms of them."""
     before_s: Seconds = 0.6
     """Who was there so long before the flight began may have thrown it."""
 
@@ -76,12 +91,41 @@ def thrown(params: Thrown, zone: Zone, scene: Scene) -> Iterable[Incident]:
             or not contains(zone.polygon, track.points[-1].box.foot)
             or _across(thing) > params.flat_max * traits["drop_m"] * traits["metre"]
             or _free(thing, traits["ended_s"], scene) < params.free_min
+            or not (_is_confirmed(params, thing, scene) or _is_alone(params, thing, scene))
         ):
             continue
         flight = _Flight(thing, traits["metre"], traits["ended_s"])
         incident = _by_somebody(params, flight, scene) or _from_high_up(params, flight, scene)
         if incident is not None:
             yield incident
+
+
+def _is_confirmed(params: Thrown, thing: Seen, scene: Scene) -> bool:
+    """Whether something was found to have come to rest where it came down, and when it did."""
+    end, ended_s = thing.track.points[-1].box, thing.track.traits["ended_s"]
+    return any(
+        one.track.label is Label.STATIC_OBJECT
+        and one.track.score >= params.found_score
+        and one.track.traits.get("edge_ratio", 0.0) >= params.found_edges
+        and ended_s - _COMES_TO_REST_S <= one.track.first_s <= thing.track.last_s
+        and intersection(one.track.points[0].box.grown(_NEARBY), end.grown(_NEARBY)) > 0
+        for one in scene.seen
+    )
+
+
+def _is_alone(params: Thrown, thing: Seen, scene: Scene) -> bool:
+    """Whether it falls far and no other flight landed lately."""
+    if thing.track.traits["drop_m"] < params.alone_drop_m:
+        return False
+    landed_s = (
+        other.track.traits["ended_s"]
+        for other in scene.seen
+        if other.track.label is Label.THROWN_OBJECT
+        and other.track.traits.get("landed", 0.0) >= 0.5
+        and other.track is not thing.track
+    )
+    since_s, until_s = thing.track.first_s - params.alone_s, thing.track.last_s
+    return not any(since_s <= at_s < until_s for at_s in landed_s)
 
 
 def _across(thing: Seen) -> float:

@@ -21,17 +21,18 @@ def found(
     kind: RuleKind,
     things: tuple[Track, ...],
     actors: tuple[Track, ...],
+    flights: tuple[Track, ...] = (),
     **params: Any,
 ) -> tuple[Finding, ...]:
     text = Wording(en="…", zh="…")
-    model = LEFT if kind is RuleKind.LEFT_BEHIND else FLIGHTS
     rule = Rule(
         rule_id="r", version=1, kind=kind, title=text, matter="m", text=text, legal_basis=text,
-        purpose=ZonePurpose.NO_DUMPING, models=(YOLO, model),
+        purpose=ZonePurpose.NO_DUMPING, models=(YOLO, LEFT, FLIGHTS),
         params={"kind": kind, **params},  # type: ignore[arg-type]
     )  # fmt: skip
     zone = Zone(zone_id="z", purpose=ZonePurpose.NO_DUMPING, polygon=WHOLE_FRAME)
-    return find(rule, (zone,), (looked(model, things), looked(YOLO, actors)))
+    looks = (looked(LEFT, things), looked(FLIGHTS, flights), looked(YOLO, actors))
+    return find(rule, (zone,), looks)
 
 
 def looked(model: str, tracks: tuple[Track, ...]) -> Observation:
@@ -273,8 +274,23 @@ THROWER = moving(Label.PERSON, lambda _: person(0.40), 6.0, 20.0)
 FALLEN = Box(0.505, 0.90, 0.525, 0.92)
 
 
-def thrown(thing: Track, *actors: Track, **params: Any) -> tuple[Finding, ...]:
-    return found(RuleKind.THROWN, (thing,), actors, **params)
+def lies(at: Box, since_s: float = 10.7, score: float = 0.6, edge_ratio: float = 2.0) -> Track:
+    """Something that the look for things left behind found to have come to rest."""
+    points = tuple(TrackPoint(t_s=since_s + n, box=at, score=score) for n in range(3))
+    traits = {"edge_ratio": edge_ratio, "appeared_s": since_s}
+    return Track(track_id=9, label=Label.STATIC_OBJECT, points=points, traits=traits)
+
+
+def thrown(
+    thing: Track,
+    *actors: Track,
+    finds: tuple[Track, ...] | None = None,
+    others: tuple[Track, ...] = (),
+    **params: Any,
+) -> tuple[Finding, ...]:
+    """What the rule says, by default with a find where the flight ended."""
+    finds = (lies(thing.points[-1].box),) if finds is None else finds
+    return found(RuleKind.THROWN, finds, actors, (thing, *others), **params)
 
 
 def test_what_flies_from_somebody_and_lies_there_was_thrown() -> None:
@@ -325,3 +341,40 @@ def test_what_falls_from_high_up_needs_nobody_to_be_seen() -> None:
 )
 def test_without_this_condition_nothing_fell_from_high_up(condition: str, thing: Track) -> None:
     assert thrown(thing) == (), condition
+
+
+def test_a_short_fall_counts_only_where_something_was_found_to_lie() -> None:
+    assert thrown(flight(drop_m=1.4), THROWER, finds=()) == ()
+    assert thrown(flight(drop_m=1.6), THROWER, finds=())
+
+
+@pytest.mark.parametrize(
+    ("what", "find"),
+    [
+        ("elsewhere", lies(Box(0.70, 0.64, 0.72, 0.66))),
+        ("there before", lies(BESIDE, since_s=9.9)),
+        ("there later", lies(BESIDE, since_s=11.5)),
+        ("faint", lies(BESIDE, score=0.3)),
+        ("a ghost", lies(BESIDE, edge_ratio=1.1)),
+    ],
+)
+def test_what_lies_there_must_have_come_with_the_flight(what: str, find: Track) -> None:
+    assert thrown(flight(drop_m=1.4), THROWER, finds=(find,)) == (), what
+
+
+@pytest.mark.parametrize(("earlier_s", "counts"), [(29.0, False), (31.0, True)])
+def test_where_flights_abound_an_unconfirmed_one_is_no_throw(
+    earlier_s: float, counts: bool
+) -> None:
+    other = flight(drop_m=1.0)
+    shifted = tuple(
+        point.model_copy(update={"t_s": point.t_s + 40.0}) for point in flight(drop_m=2.0).points
+    )
+    traits = {**flight(drop_m=2.0).traits, "ended_s": 10.6 + 40.0}
+    late = flight().model_copy(update={"points": shifted, "traits": traits})
+    ended_s = 50.0 - earlier_s
+    other = other.model_copy(update={"track_id": 4, "traits": {**other.traits, "ended_s": ended_s}})
+    thrower = moving(Label.PERSON, lambda _: person(0.40), 44.0, 60.0)
+    assert bool(thrown(late, thrower, finds=(), others=(other,))) is counts
+    confirmed = thrown(late, thrower, finds=(lies(BESIDE, 50.7),), others=(other,))
+    assert confirmed
