@@ -6,6 +6,7 @@ while it says no, so that red cars and vests cost little. Smoke does not glow; w
 it asks the network at a steady beat while something moves. Neither needs a fixed view.
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -74,6 +75,10 @@ class GlowConfig(DetectorConfig):
     in red flames are at the upper limit."""
     flickering_min: Annotated[int, Field(ge=1, le=10000)] = 4
     """So many flickering pixels are worth a look of the network."""
+    lasts: Annotated[int, Field(ge=1, le=20)] = 3
+    lasts_s: Annotated[float, Field(gt=0, le=10)] = 1.5
+    """Before the network is asked something must have flickered at the place in so many pictures
+    of so long a time: what passes, such as a red car, does not."""
     every_s: Annotated[float, Field(ge=0, le=60)] = 0.15
     """Looks follow each other no faster while there is fire."""
     idle_s: Annotated[float, Field(gt=0, le=600)] = 4.0
@@ -221,6 +226,8 @@ class _FlameWatch(Watch):
         self._look, self._config = look, config
         self._tracking = _Tracking(Label.FIRE, config.lost_s)
         self._before: Image | None = None
+        self._lately: deque[tuple[float, list[Box]]] = deque()
+        """Where it flickered in the pictures of the last moments."""
         self._due_s, self._wait_s = 0.0, config.every_s
         if carried is not None and "wait_s" in carried.arrays:
             self._wait_s, left_s = (float(value) for value in carried.arrays["wait_s"])
@@ -230,11 +237,13 @@ class _FlameWatch(Watch):
         picture = moment.picture(self._config.height_px)
         before, self._before = self._before, picture
         now_s = moment.t_s
-        if now_s < self._due_s - 1e-3:
+        if now_s < self._due_s - self._config.lasts_s:
             return
         with moment.costs.of("gate"):
             followed = self._tracking.open_at(now_s)
-            flickering = self._flickering(before, picture)
+            flickering = self._lasting(self._flickering(before, picture), now_s)
+            if now_s < self._due_s - 1e-3:
+                return
             places = _apart([*followed[:1], *flickering, *followed[1:]])
         if not places:
             return
@@ -246,6 +255,21 @@ class _FlameWatch(Watch):
         waits_s = self._config.every_s if found else 2 * self._wait_s
         self._wait_s = min(self._config.idle_s, waits_s)
         self._due_s = now_s + self._wait_s
+
+    def _lasting(self, flickering: list[Box], now_s: float) -> list[Box]:
+        """Those places at which it has flickered for a while."""
+        while self._lately and self._lately[0][0] < now_s - self._config.lasts_s - 1e-3:
+            self._lately.popleft()
+        self._lately.append((now_s, flickering))
+        return [
+            place
+            for place in flickering
+            if sum(
+                any(intersection(place, other) > 0 for other in others)
+                for _, others in self._lately
+            )
+            >= self._config.lasts
+        ]
 
     def _flickering(self, before: Image | None, picture: Image) -> list[Box]:
         """Where something glows that did not look like this a picture ago, largest first."""

@@ -12,7 +12,7 @@ from av.video.frame import VideoFrame
 
 from detectors import flames
 from detectors.detector import Carried, Costs, Moment
-from detectors.flames import FlameDetector, SmokeDetector
+from detectors.flames import FlameDetector, GlowConfig, SmokeDetector
 from detectors.models import InstalledModel, pull
 from enforcement.footage import Label, Observation
 from enforcement.geometry import Box, iou
@@ -197,8 +197,19 @@ def test_the_network_is_not_asked_where_nothing_glows(model: InstalledModel) -> 
     assert pictures.show_all(passing, 4.0) == 0
 
 
-def test_the_network_is_asked_once_about_a_lamp_that_burns_steadily(model: InstalledModel) -> None:
-    assert Counting(FlameDetector(model), ()).show_all(lamp, 4.0) == 1
+def test_the_network_is_not_asked_about_a_lamp_that_burns_steadily(model: InstalledModel) -> None:
+    assert Counting(FlameDetector(model), ()).show_all(lamp, 4.0) == 0
+
+
+def test_the_network_is_not_asked_about_what_glows_and_passes(model: InstalledModel) -> None:
+    def lights(t_s: float) -> Image:
+        image = dusk()
+        cv2.circle(image, (round(150 * t_s), 160), 9, (120, 200, 255), -1)
+        return image
+
+    assert Counting(FlameDetector(model), ()).show_all(lights, 3.0) == 0
+    hasty = FlameDetector(model, GlowConfig(lasts=1))
+    assert Counting(hasty, ()).show_all(lights, 3.0) > 0
 
 
 def test_the_network_is_asked_less_and_less_about_what_flickers_and_is_no_fire(
@@ -216,8 +227,7 @@ def test_the_wait_goes_on_in_the_next_capture(model: InstalledModel) -> None:
     after = Counting(FlameDetector(model), (), Carried(arrays, gap_s=0.0))
     assert after.show_all(beacon, 12.0) <= 3
     later = Counting(FlameDetector(model), (), Carried(arrays, gap_s=60.0))
-    later.show(burning(0.0), 0.0)
-    assert later.looks == 1
+    assert later.show_all(burning, 0.6) == 1
 
 
 def test_a_small_fire_far_away_is_seen_enlarged(model: InstalledModel) -> None:
@@ -233,7 +243,7 @@ def test_a_small_fire_far_away_is_seen_enlarged(model: InstalledModel) -> None:
     pictures.show_all(far, 4.0)
     (track,) = pictures.watch.tracks()
     assert len(track.points) >= 15
-    assert track.score > 0.6
+    assert track.score > 0.55
     assert iou(track.points[5].box, Box(500 / 640, 300 / 480, 518 / 640, 328 / 480)) > 0.3
 
 
