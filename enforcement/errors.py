@@ -5,6 +5,8 @@
     SightlineError
     ├── ConfigurationError       stop: fix the setting or catalog that the message names
     ├── BadFootage               quarantine: the bytes are kept, nobody can decode them
+    ├── BadTelemetry             quarantine: the bytes are kept, no position can be read from them
+    ├── NoGroundPosition         go on without: the view does not meet the ground at a known place
     ├── FeedUnavailable          retry: the camera or its network does not answer
     ├── StoreUnavailable         retry: the object store or the database does not answer
     ├── EvidenceError            stop: stored bytes, lock or digest are not what was recorded
@@ -28,6 +30,15 @@ class ConfigurationError(SightlineError):
 
 class BadFootage(SightlineError):
     """Footage that cannot be decoded; its bytes stay filed, its capture is quarantined."""
+
+
+class BadTelemetry(SightlineError):
+    """Telemetry of which no part says where the aircraft was; its bytes stay filed."""
+
+
+class NoGroundPosition(SightlineError):
+    """A place in a picture has no place on the ground: above or near the horizon, or the pose
+    lacks what the step to the ground needs."""
 
 
 class FeedUnavailable(SightlineError):
