@@ -94,6 +94,9 @@ class Feed(Record):
     zones: tuple[Zone, ...] = ()
     clock_offset_s: float = 0.0
     """What must be added to the device's clock to get true UTC."""
+    silent_after_s: Annotated[float, Field(gt=0)] | None = None
+    """After so long without anything received its silence is told; unset where it gives something
+    only now and then."""
     enabled: bool = True
 
     @model_validator(mode="after")

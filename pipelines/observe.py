@@ -13,7 +13,7 @@ from pipelines import memory
 from pipelines.wiring import Wiring, wire
 from storage.canonical import canonical_bytes, parse_canonical
 from storage.evidence_store import BucketRole
-from storage.records import captures
+from storage.records import captures, feeds
 
 ModelKey = tuple[str, str, str]
 """Model, model digest, configuration digest."""
@@ -97,3 +97,4 @@ def _note(wiring: Wiring, capture: Capture, observation: Observation) -> None:
     )
     with wiring.database.transaction() as connection:
         captures.note_observation(connection, observation, stored, wiring.clock())
+        feeds.note_view(connection, capture.capture_id, observation.view)

@@ -9,7 +9,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 from starlette.types import Scope
 
-from review import api, media, pages, problems
+from review import api, feeds, media, pages, problems
 from review.desk import Desk
 from review.documents import Documents
 from review.hardening import Hardening
@@ -48,6 +48,7 @@ def create_app(
     app.include_router(pages.router())
     app.include_router(api.router())
     app.include_router(media.router())
+    app.include_router(feeds.router())
     app.mount(f"/static/{pages.static_digest()}", _KeptFiles(directory=pages.STATIC))
     problems.install(app, pages.error_page)
     app.add_middleware(Hardening, settings=settings)

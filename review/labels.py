@@ -35,6 +35,40 @@ ROLES = {
     "pipeline": N_("Pipeline"),
 }
 
+SOURCES = {
+    "folder": N_("Folder"),
+    "rtsp": N_("Camera"),
+    "mqtt": N_("Sensors (MQTT)"),
+    "hj212": N_("Stations (HJ 212)"),
+}
+
+TROUBLES = {
+    "silent": N_("Gives nothing"),
+    "collector_down": N_("Collector does not report"),
+    "not_recording": N_("Not recording"),
+    "view": N_("View impaired"),
+    "clock": N_("Clock is off"),
+    "quarantine": N_("Captures set aside"),
+    "gaps": N_("Gaps in the last day"),
+}
+
+COLLECTING = {
+    "connecting": N_("connecting"),
+    "recording": N_("recording"),
+    "listening": N_("listening"),
+    "refused": N_("refused by the device"),
+    "spool_full": N_("spool is full"),
+    "stopped": N_("stopped"),
+}
+
+VIEW_PROBLEMS = {
+    "covered": N_("covered"),
+    "black": N_("black"),
+    "frozen": N_("frozen"),
+    "defocused": N_("out of focus"),
+    "turned": N_("turned away"),
+}
+
 TRIAGE_VERDICTS = {
     "violation": N_("Accept: what the rule describes"),
     "not_a_violation": N_("Not a violation"),

@@ -105,6 +105,14 @@ def size(count: int) -> str:
     return f"{amount:.1f} GiB"
 
 
+def span(seconds: float) -> str:
+    """A duration as people read it: seconds, minutes, hours or days."""
+    for limit, unit, width in ((120, "s", 1), (7200, "min", 60), (172800, "h", 3600)):
+        if abs(seconds) < limit:
+            return f"{seconds / width:.0f} {unit}"
+    return f"{seconds / 86400:.0f} d"
+
+
 @cache
 def static_digest() -> str:
     """Names the state of the static files, so that browsers may keep them for ever."""
@@ -140,7 +148,7 @@ def _environment(tag: str) -> Environment:
         return language.retold(tag, text, labels.ALL)
 
     environment.filters.update(
-        label=label, words=words, told=told, moment=moment, short=short, size=size
+        label=label, words=words, told=told, moment=moment, short=short, size=size, span=span
     )
     environment.globals.update(
         labels=labels,

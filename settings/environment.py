@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     """The demo's receiver of dispatched cases."""
     review_url: AnyHttpUrl | None = None
     """Where people reach the review application; default the local port."""
+    metrics_token: SecretStr | None = None
+    """What Prometheus sends as bearer token for ``/metrics``; unset: there are no metrics."""
     secure_cookies: bool = False
     """Set behind TLS: cookies are then sent over HTTPS only."""
 

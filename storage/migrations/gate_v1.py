@@ -12,10 +12,19 @@ Refusals begin with ``gate:`` so that ``storage.records.database`` can tell them
 PostgreSQL adds privileges: see ``storage/records/roles.py``.
 """
 
+from collections.abc import Iterable
+
 import sqlalchemy as sa
 
 from enforcement.cases import TRANSITIONS
-from storage.records.schema import INSERT_ONLY
+from storage.records import schema
+
+_INSERT_ONLY = (
+    schema.captures, schema.pulls, schema.quarantine, schema.observations, schema.correlations,
+    schema.leads, schema.case_facts, schema.events, schema.confirmations, schema.recusals,
+    schema.evidence_views, schema.outbox, schema.deliveries, schema.denials, schema.login_attempts,
+)  # fmt: skip
+"""The tables of this version; later migrations guard their own."""
 
 _CURRENT_DIGEST = """(SELECT f.digest FROM case_facts f WHERE f.lead_id = {lead}
       ORDER BY f.revision DESC LIMIT 1)"""
@@ -156,22 +165,7 @@ def _conditions() -> dict[tuple[str, str], list[tuple[str, str]]]:
 
 def sqlite_ddl() -> list[str]:
     """The triggers for SQLite."""
-    statements = []
-    for table in INSERT_ONLY:
-        keys = _unique_keys(table)
-        same_row = " OR ".join(
-            "(" + " AND ".join(f"t.{name} = NEW.{name}" for name in key) + ")" for key in keys
-        )
-        statements += [
-            f"CREATE TRIGGER {table.name}_no_update BEFORE UPDATE ON {table.name} BEGIN"
-            f" SELECT RAISE(ABORT, 'gate: {table.name} is insert-only'); END",
-            f"CREATE TRIGGER {table.name}_no_delete BEFORE DELETE ON {table.name} BEGIN"
-            f" SELECT RAISE(ABORT, 'gate: {table.name} is insert-only'); END",
-            # INSERT OR REPLACE deletes without firing the delete trigger.
-            f"CREATE TRIGGER {table.name}_no_replace BEFORE INSERT ON {table.name}"  # noqa: S608
-            f" WHEN EXISTS (SELECT 1 FROM {table.name} t WHERE {same_row}) BEGIN"
-            f" SELECT RAISE(ABORT, 'gate: {table.name} already holds this row'); END",
-        ]
+    statements = insert_only_sqlite(_INSERT_ONLY)
     statements += [
         "CREATE TRIGGER cases_no_delete BEFORE DELETE ON cases BEGIN"
         " SELECT RAISE(ABORT, 'gate: cases are kept'); END",
@@ -191,6 +185,27 @@ def sqlite_ddl() -> list[str]:
     return statements
 
 
+def insert_only_sqlite(tables: Iterable[sa.Table]) -> list[str]:
+    """Triggers that take no UPDATE, no DELETE and no replacement of a row."""
+    statements = []
+    for table in tables:
+        keys = _unique_keys(table)
+        same_row = " OR ".join(
+            "(" + " AND ".join(f"t.{name} = NEW.{name}" for name in key) + ")" for key in keys
+        )
+        statements += [
+            f"CREATE TRIGGER {table.name}_no_update BEFORE UPDATE ON {table.name} BEGIN"
+            f" SELECT RAISE(ABORT, 'gate: {table.name} is insert-only'); END",
+            f"CREATE TRIGGER {table.name}_no_delete BEFORE DELETE ON {table.name} BEGIN"
+            f" SELECT RAISE(ABORT, 'gate: {table.name} is insert-only'); END",
+            # INSERT OR REPLACE deletes without firing the delete trigger.
+            f"CREATE TRIGGER {table.name}_no_replace BEFORE INSERT ON {table.name}"  # noqa: S608
+            f" WHEN EXISTS (SELECT 1 FROM {table.name} t WHERE {same_row}) BEGIN"
+            f" SELECT RAISE(ABORT, 'gate: {table.name} already holds this row'); END",
+        ]
+    return statements
+
+
 def postgresql_ddl() -> list[str]:
     """The trigger functions and triggers for PostgreSQL."""
     statements = [
@@ -198,12 +213,11 @@ def postgresql_ddl() -> list[str]:
         BEGIN RAISE EXCEPTION USING ERRCODE = 'check_violation',
         MESSAGE = 'gate: ' || TG_TABLE_NAME || ' is insert-only'; END $$"""
     ]
-    for name in [*(table.name for table in INSERT_ONLY), "cases"]:
-        actions = "DELETE OR TRUNCATE" if name == "cases" else "UPDATE OR DELETE OR TRUNCATE"
-        statements.append(
-            f"CREATE TRIGGER {name}_insert_only BEFORE {actions} ON {name}"
-            " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
-        )
+    statements += insert_only_postgresql(_INSERT_ONLY)
+    statements.append(
+        "CREATE TRIGGER cases_insert_only BEFORE DELETE OR TRUNCATE ON cases"
+        " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
+    )
     for (name, action), conditions in _conditions().items():
         checks = "\n".join(
             f"IF ({condition}) IS NOT TRUE THEN RAISE EXCEPTION 'gate: {text}'"
@@ -225,6 +239,15 @@ def postgresql_ddl() -> list[str]:
             f" FOR EACH ROW EXECUTE FUNCTION {function}()",
         ]
     return statements
+
+
+def insert_only_postgresql(tables: Iterable[sa.Table]) -> list[str]:
+    """Triggers that take no UPDATE, DELETE or TRUNCATE; ``refuse_change`` is there already."""
+    return [
+        f"CREATE TRIGGER {table.name}_insert_only BEFORE UPDATE OR DELETE OR TRUNCATE"
+        f" ON {table.name} FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
+        for table in tables
+    ]
 
 
 _HUMAN_STEP = """IF NEW.state NOT IN ('dispatched', 'acknowledged')

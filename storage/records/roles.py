@@ -12,7 +12,8 @@ REVIEW = "sightline_review"
 
 _INSERTS = {
     PIPELINE: (
-        "captures", "pending", "pulls", "quarantine", "observations", "correlations", "leads",
+        "captures", "pending", "pulls", "quarantine", "observations", "view_problems", "gaps",
+        "feed_states", "reading_spans", "windows", "correlations", "leads",
         "case_facts", "cases", "events", "outbox", "deliveries", "denials",
     ),
     REVIEW: (
@@ -20,7 +21,7 @@ _INSERTS = {
         "sessions", "login_attempts",
     ),
 }  # fmt: skip
-_UPDATES = {PIPELINE: ("cases",), REVIEW: ("cases",)}
+_UPDATES = {PIPELINE: ("cases", "feed_states", "windows"), REVIEW: ("cases",)}
 _DELETES = {PIPELINE: ("pending",), REVIEW: ("sessions",)}
 
 
@@ -34,8 +35,12 @@ def ensure_roles(connection: sa.Connection) -> None:
 
 
 def grant(connection: sa.Connection) -> None:
-    """Give both roles exactly what they need. Passwords stay hidden from the pipeline."""
-    tables = [table.name for table in metadata.sorted_tables]
+    """Give both roles exactly what they need, on the tables that there are so far.
+
+    Passwords stay hidden from the pipeline.
+    """
+    there = set(sa.inspect(connection).get_table_names())
+    tables = [table.name for table in metadata.sorted_tables if table.name in there]
     for role in (PIPELINE, REVIEW):
         connection.exec_driver_sql(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}")
         connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA public TO {role}")
@@ -50,5 +55,6 @@ def grant(connection: sa.Connection) -> None:
             ("UPDATE", _UPDATES[role]),
             ("DELETE", _DELETES[role]),
         ):
-            if names:
-                connection.exec_driver_sql(f"GRANT {privilege} ON {', '.join(names)} TO {role}")
+            granted = [name for name in names if name in there]
+            if granted:
+                connection.exec_driver_sql(f"GRANT {privilege} ON {', '.join(granted)} TO {role}")

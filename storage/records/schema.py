@@ -1,4 +1,5 @@
-"""The tables. All but ``pending``, ``cases``, ``sessions`` and ``accounts`` are insert-only.
+"""The tables. All but ``pending``, ``windows``, ``feed_states``, ``cases``, ``sessions`` and
+``accounts`` are insert-only.
 
 The rules that the database itself enforces (insert-only, allowed transitions, confirmations
 before dispatch) are triggers: see ``storage/migrations/gate_v1.py``.
@@ -118,6 +119,66 @@ observations = sa.Table(
     *_stored_object(),
     sa.Column("tracks", sa.Integer, nullable=False),
     sa.Column("observed_at", Moment, nullable=False),
+)
+
+view_problems = sa.Table(
+    "view_problems",
+    metadata,
+    sa.Column("capture_id", sa.ForeignKey("captures.capture_id"), primary_key=True),
+    sa.Column("problem", sa.Text, primary_key=True),
+    sa.Column("start_s", sa.Float, primary_key=True),
+    sa.Column("end_s", sa.Float, nullable=False),
+    sa.Column("share", sa.Float, nullable=False),
+    comment="When a view was no good: what the observations say of it, to be asked by feed.",
+)
+
+gaps = sa.Table(
+    "gaps",
+    metadata,
+    sa.Column("feed_id", sa.Text, primary_key=True),
+    sa.Column("from_at", Moment, primary_key=True),
+    sa.Column("to_at", Moment, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("noted_at", Moment, nullable=False),
+    comment="When a live feed gave nothing, or nothing of it could be kept.",
+)
+
+feed_states = sa.Table(
+    "feed_states",
+    metadata,
+    sa.Column("feed_id", sa.Text, primary_key=True),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("detail", Document, nullable=False),
+    comment="How the collector finds each live feed at present.",
+)
+
+reading_spans = sa.Table(
+    "reading_spans",
+    metadata,
+    sa.Column("capture_id", sa.ForeignKey("captures.capture_id"), primary_key=True),
+    sa.Column("feed_id", sa.Text, nullable=False),
+    sa.Column("first_at", Moment, nullable=False),
+    sa.Column("last_at", Moment, nullable=False),
+    sa.Column("readings", sa.Integer, nullable=False),
+    sa.Column("refused", sa.Integer, nullable=False),
+    sa.Index("ix_reading_spans_feed_id_last_at", "feed_id", "last_at"),
+    comment="Which moments the readings of a capture are of.",
+)
+
+windows = sa.Table(
+    "windows",
+    metadata,
+    sa.Column("feed_id", sa.Text, primary_key=True),
+    sa.Column("start_at", Moment, primary_key=True),
+    sa.Column("end_at", Moment, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("evaluated_revision", sa.Integer, nullable=False),
+    sa.Column("evaluated_at", Moment),
+    sa.Column("rules_digest", sa.String(64)),
+    sa.Index("ix_windows_end_at", "end_at"),
+    comment="Spans of time of a sensor feed; one whose revision is newer than what was evaluated"
+    " is open.",
 )
 
 correlations = sa.Table(
@@ -312,6 +373,9 @@ INSERT_ONLY = (
     pulls,
     quarantine,
     observations,
+    view_problems,
+    gaps,
+    reading_spans,
     correlations,
     leads,
     case_facts,
