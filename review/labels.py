@@ -56,6 +56,7 @@ COLLECTING = {
     "connecting": N_("connecting"),
     "recording": N_("recording"),
     "listening": N_("listening"),
+    "retrying": N_("retrying"),
     "refused": N_("refused by the device"),
     "spool_full": N_("spool is full"),
     "stopped": N_("stopped"),
