@@ -3,10 +3,17 @@
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from enforcement.geometry import WHOLE_FRAME, Polygon
 from enforcement.model import Name, Record, Utc
+from enforcement.readings import (
+    Calibration,
+    CalibrationInterval,
+    Hj212Format,
+    JsonFormat,
+    ZoneName,
+)
 
 
 class ZonePurpose(StrEnum):
@@ -18,10 +25,16 @@ class ZonePurpose(StrEnum):
     HELMETS_REQUIRED = "helmets_required"
     NO_FIRE = "no_fire"
     SMOKE_WATCH = "smoke_watch"
+    NOISE_LIMIT = "noise_limit"
+    EMISSION_LIMIT = "emission_limit"
+    """For what sensors measure in air, water and flue gas."""
 
 
 class Zone(Record):
-    """A named polygon in one view, corners in image fractions (origin top-left)."""
+    """A named polygon in one view, corners in image fractions (origin top-left).
+
+    For a feed of sensors a zone says which limits apply to it; its polygon means nothing.
+    """
 
     zone_id: Name
     purpose: ZonePurpose
@@ -36,10 +49,13 @@ class Site(Record):
     title: str
     latitude_deg: Annotated[float, Field(ge=-90, le=90)] | None = None
     longitude_deg: Annotated[float, Field(ge=-180, le=180)] | None = None
+    time_zone: ZoneName | None = None
+    """For limits by day and night and for means of hours; sites with sensor rules need it."""
 
 
 class Device(Record):
-    """The physical camera, with what the law asks of it before its records may be evidence."""
+    """The physical camera or instrument, with what the law asks of it before its records may be
+    evidence."""
 
     device_id: Name
     title: str
@@ -49,6 +65,16 @@ class Device(Record):
     technical_review: str = ""
     valid_from: Utc
     valid_until: Utc
+    calibrations: tuple[Calibration, ...] = ()
+    """Of an instrument: outside them its readings may support a case, but never open one."""
+
+    @property
+    def calibration_intervals(self) -> tuple[CalibrationInterval, ...]:
+        """The calibrations as rules ask for them."""
+        return tuple(
+            CalibrationInterval(device_id=self.device_id, **one.model_dump())
+            for one in self.calibrations
+        )
 
     @model_validator(mode="after")
     def _interval_runs_forwards(self) -> Self:
@@ -80,7 +106,89 @@ class RtspSource(Record):
     kind: Literal["rtsp"] = "rtsp"
     url: str
     window_s: Annotated[float, Field(ge=1, le=600)] = 30.0
+    """Length of a recorded segment; it goes on until the next key frame."""
     timeout_s: Annotated[float, Field(ge=1, le=60)] = 5.0
+    """A camera that is silent this long is taken to hang. Longer than between two of its frames."""
+
+
+EnvironmentVariable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+"""Name of an environment variable, so that no password stands in a catalog."""
+
+TcpPort = Annotated[int, Field(ge=1, le=65535)]
+
+
+class MqttSource(Record):
+    """Topics of an MQTT broker, subscribed to at QoS 1 in a session that outlives a restart."""
+
+    kind: Literal["mqtt"] = "mqtt"
+    host: Annotated[str, StringConstraints(min_length=1)]
+    port: TcpPort = 1883
+    topics: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Topic filters; ``+`` and ``#`` as in MQTT."""
+    client_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    """Under which the broker keeps our session; default ``sightline-<feed_id>``. A second client
+    of the same id throws the first one out."""
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    """With 5 the broker is told how much may be under way; with 3.1.1 its own window holds, and
+    is often small. ``auto``: 5 where the broker speaks it."""
+    tls: bool = False
+    ca_file: str | None = None
+    """Certificate authority in PEM; default the system's."""
+    user_variable: EnvironmentVariable | None = None
+    password_variable: EnvironmentVariable | None = None
+    keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
+    format: JsonFormat | None = None
+    """How readings are taken out of the messages; None: they are only kept. A later format takes
+    effect on what was kept before by ``sightline backfill``."""
+
+    def session_of(self, feed_id: str) -> str:
+        """The client id under which this feed's session is kept."""
+        return self.client_id or f"sightline-{feed_id}"
+
+    @model_validator(mode="after")
+    def _settings_agree(self) -> Self:
+        if self.ca_file is not None and not self.tls:
+            raise ValueError("ca_file without tls: true would not be used")
+        if self.password_variable is not None and self.user_variable is None:
+            raise ValueError("password_variable needs user_variable")
+        if not all(self.topics):
+            raise ValueError("a topic filter must not be empty")
+        return self
+
+
+class Hj212Station(Record):
+    """A pollutant station that may send: its identification (MN) and where its password stands."""
+
+    mn: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+    password_variable: EnvironmentVariable | None = None
+    """Variable with the password (PW) that its packets must carry; unset: any will do."""
+
+
+class Hj212Source(Record):
+    """A TCP port to which stations connect that speak HJ 212."""
+
+    kind: Literal["hj212"] = "hj212"
+    host: Annotated[str, StringConstraints(min_length=1)] = "127.0.0.1"
+    """Address to listen on; ``0.0.0.0`` is every one of this machine."""
+    port: TcpPort
+    stations: Annotated[tuple[Hj212Station, ...], Field(min_length=1)]
+    idle_s: Annotated[float, Field(ge=1, le=86400)] = 600.0
+    """A connection that is silent this long is closed."""
+    connections: Annotated[int, Field(ge=1, le=10_000)] = 256
+    """How many may be open at once."""
+    format: Hj212Format = Hj212Format()
+    """How readings are taken out of the packets."""
+
+    @model_validator(mode="after")
+    def _stations_are_distinct(self) -> Self:
+        known = [station.mn for station in self.stations]
+        if len(known) != len(set(known)):
+            raise ValueError("two stations have the same mn")
+        return self
+
+
+MessageSource = MqttSource | Hj212Source
+"""Sources to which a process must listen all the time: see ``sightline collect``."""
 
 
 class Feed(Record):
@@ -90,7 +198,9 @@ class Feed(Record):
     title: str
     site_id: Name
     device_id: Name | None = None
-    source: Annotated[FolderSource | RtspSource, Field(discriminator="kind")]
+    source: Annotated[
+        FolderSource | RtspSource | MqttSource | Hj212Source, Field(discriminator="kind")
+    ]
     zones: tuple[Zone, ...] = ()
     clock_offset_s: float = 0.0
     """What must be added to the device's clock to get true UTC."""
@@ -98,6 +208,22 @@ class Feed(Record):
     """After so long without anything received its silence is told; unset where it gives something
     only now and then."""
     enabled: bool = True
+    allowed_lateness_s: Annotated[float, Field(ge=0, le=86400)] = 600.0
+    """So long after its end a window of time waits for readings before rules look at it."""
+    reopens_s: Annotated[float, Field(ge=0)] = 7 * 86400.0
+    """So long after its end readings that come late reopen a window; later ones are set aside."""
+
+    @property
+    def sensors(self) -> frozenset[str]:
+        """Ids of the devices whose readings it carries; empty for footage."""
+        if isinstance(self.source, MqttSource):
+            named = self.source.format.devices if self.source.format is not None else {}
+        elif isinstance(self.source, Hj212Source):
+            named = self.source.format.stations
+        else:
+            return frozenset()
+        own = () if self.device_id is None else (self.device_id,)
+        return frozenset(named.values()) or frozenset(own)
 
     @model_validator(mode="after")
     def _zone_ids_are_distinct(self) -> Self:

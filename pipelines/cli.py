@@ -103,6 +103,19 @@ def up(
 
 
 @app.command()
+def collect() -> None:
+    """Take in all live feeds, cameras and messages, until told to stop.
+
+    `sightline up` does this by itself. One process serves all feeds of a home; a feed that is
+    added, changed or switched off in the catalog is followed within a second. Passwords come from
+    the environment, or from files: for GATE_PASSWORD, GATE_PASSWORD_FILE names one.
+    """
+    from pipelines.collect import run
+
+    run()
+
+
+@app.command()
 def ingest(
     files: Annotated[list[Path], typer.Argument(help="Video files.")],
     feed: Annotated[str, typer.Option(help="Feed of the catalog whose zones apply.")] = "inbox",
@@ -232,6 +245,49 @@ def bench(
         return
     for one in compared:
         out.print(table(one))
+
+
+@app.command()
+def backfill(
+    feed: Annotated[str, typer.Argument(help="A feed of the catalog.")],
+    start: Annotated[datetime, typer.Option("--from", help="UTC.")],
+    end: Annotated[datetime, typer.Option("--to", help="UTC; not included.")],
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(help="ID@VERSION: hold this version of a rule instead of the current one."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Re-run a range of time, by the rules as they are now or by the versions that are named.
+
+    Of sensors, messages are read as the catalog says now, and readings that came too late and were
+    set aside are taken in. What was raised stays as it is, decided or not; running it again raises
+    nothing twice.
+    """
+    from pipelines.backfill import backfill as run_again
+    from pipelines.wiring import store_running, wire
+
+    pins = dict(_pinned(one) for one in rule or [])
+    wiring = wire()
+    with _records(wiring.settings), store_running(wiring):
+        done = run_again(feed, start.replace(tzinfo=UTC), end.replace(tzinfo=UTC), pins)
+    if as_json:
+        typer.echo(json.dumps(done._asdict(), indent=1))
+        return
+    hours = f", {done.windows} hours" if done.windows else ""
+    typer.echo(f"{feed}: {done.captures} captures{hours}")
+    for lead_id in done.raised:
+        typer.echo(f"  new lead {lead_id}")
+    if not done.raised:
+        typer.echo("  nothing new")
+
+
+def _pinned(text: str) -> tuple[str, int]:
+    """``ID@VERSION`` as its parts."""
+    rule_id, at, version = text.partition("@")
+    if not at or not version.isdecimal():
+        raise ConfigurationError(f"--rule {text}: write ID@VERSION, such as construction-noise@1")
+    return rule_id, int(version)
 
 
 @queue_app.command("list")
@@ -477,7 +533,10 @@ def accounts_close(username: str) -> None:
 
 @evidence_app.command("quarantined")
 def evidence_quarantined() -> None:
-    """List captures that nobody could decode, newest first; their bytes are kept as received."""
+    """List captures that were set aside, newest first; their bytes are kept as received.
+
+    Nobody can decode them, or their readings came too late: `sightline backfill` takes those in.
+    """
     from storage.records import captures
 
     with _records(Settings.load()) as database, database.transaction() as connection:

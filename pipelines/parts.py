@@ -77,7 +77,8 @@ class StorePart:
 
 
 def services(settings: Settings, peers: Peers) -> list[Service]:
-    """Airflow, the review application and the peers, each with the environment that it needs."""
+    """Airflow, the review application, the collector and the peers, each with the environment that
+    it needs."""
     environment = child_environment(settings)
     # Each sees its own database role only; the owner's is for migrations, here and now.
     pipeline = {k: v for k, v in environment.items() if k not in _ROLES - {_PIPELINE}}
@@ -91,6 +92,11 @@ def services(settings: Settings, peers: Peers) -> list[Service]:
             argv=(sys.executable, "-m", "review"),
             environment=review,
             probe=lambda: _answers(f"http://{HOST}:{settings.review_port}/healthz"),
+        ),
+        Service(
+            name="collector",
+            argv=(sys.executable, "-m", "pipelines.cli", "collect"),
+            environment=pipeline,
         ),
         *(Service(name=name, argv=tuple(argv), environment=pipeline) for name, argv in peers),
     ]

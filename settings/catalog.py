@@ -8,6 +8,7 @@ are errors, and an error names the file and the place in it.
 import contextlib
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from pydantic import ValidationError
 
 from enforcement.errors import ConfigurationError
 from enforcement.model import Record
-from enforcement.places import Device, Feed, Recipient, Site
+from enforcement.places import Device, Feed, Hj212Source, MqttSource, Recipient, Site
 from enforcement.rules import Rule
 
 SHIPPED_CATALOG = Path(__file__).parent / "shipped"
@@ -56,6 +57,16 @@ class Catalog(Record):
         for rule in sorted(self.rules, key=lambda rule: rule.version):
             newest[rule.rule_id] = rule
         return tuple(newest.values())
+
+    def rules_at(self, pins: Mapping[str, int]) -> tuple[Rule, ...]:
+        """The current rules, some of them in a version that is named instead.
+
+        Raises ConfigurationError if there is no such version.
+        """
+        return tuple(
+            self.rule(rule.rule_id, pins.get(rule.rule_id, rule.version))
+            for rule in self.current_rules
+        )
 
     @property
     def rules_digest(self) -> str:
@@ -159,6 +170,8 @@ def _check_references(catalog: Catalog, folder: Path) -> None:
         *_doubles("rule", [f"{rule.rule_id} version {rule.version}" for rule in catalog.rules]),
         *_doubles("recipient", [one.recipient_id for one in catalog.recipients]),
     ]
+    problems += _shared_endpoints(catalog.feeds)
+    problems += _missing_for_sensors(catalog)
     sites = {site.site_id for site in catalog.sites}
     devices = {device.device_id for device in catalog.devices}
     rules = {rule.rule_id for rule in catalog.rules}
@@ -172,6 +185,36 @@ def _check_references(catalog: Catalog, folder: Path) -> None:
             problems.append(f"recipient {recipient.recipient_id}: there is no rule {unknown}")
     if problems:
         raise ConfigurationError(f"catalog {folder}: " + "; ".join(problems))
+
+
+def _shared_endpoints(feeds: tuple[Feed, ...]) -> list[str]:
+    """Live feeds that would take each other's port or session."""
+    sources = [(feed.feed_id, feed.source) for feed in feeds if feed.enabled]
+    ports = [f"{one.host}:{one.port}" for _, one in sources if isinstance(one, Hj212Source)]
+    sessions = [
+        f"{one.session_of(feed_id)} at {one.host}:{one.port}"
+        for feed_id, one in sources
+        if isinstance(one, MqttSource)
+    ]
+    return [*_doubles("HJ 212 port", ports), *_doubles("MQTT client_id", sessions)]
+
+
+def _missing_for_sensors(catalog: Catalog) -> list[str]:
+    """What feeds of sensors lack: a site's time zone, or the entry of a device."""
+    ruled = {rule.purpose for rule in catalog.rules if rule.kind.is_of_sensor}
+    clocked = {site.site_id for site in catalog.sites if site.time_zone is not None}
+    known = {device.device_id for device in catalog.devices}
+    problems = []
+    for feed in catalog.feeds:
+        if not isinstance(feed.source, MqttSource | Hj212Source):
+            continue
+        if feed.site_id not in clocked and ruled.intersection(z.purpose for z in feed.zones):
+            problems.append(
+                f"feed {feed.feed_id}: site {feed.site_id} has sensor rules, so it needs time_zone"
+            )
+        unknown = sorted(feed.sensors - known - {feed.device_id})
+        problems += [f"feed {feed.feed_id}: there is no device {one}" for one in unknown]
+    return problems
 
 
 def _doubles(kind: str, ids: list[str]) -> list[str]:

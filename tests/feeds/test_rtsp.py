@@ -8,20 +8,19 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 
-from enforcement.errors import ConfigurationError, FeedUnavailable, StoreUnavailable
+from enforcement.errors import ConfigurationError, FeedUnavailable
 from enforcement.places import RtspSource
-from feeds.rtsp import RecordedWindow, record_window, redacted
+from feeds.rtsp import LivePacket, live_camera, redacted
 from media.encoding import write_h264
-from media.footage import frames, probe
 
 SECRET = "s3cr:t@/pass"
 ENVIRON = {"CAMERA_PASSWORD": SECRET}
@@ -122,15 +121,15 @@ def source(port: int, path: str = "cam.mp4", window_s: float = 2.0) -> RtspSourc
     return RtspSource(url=url, window_s=window_s, timeout_s=2.0)
 
 
-def record(what: RtspSource, target: Path) -> RecordedWindow:
-    return record_window(what, target, environ=ENVIRON, now=datetime.now(UTC))
+def first_packet(what: RtspSource, environ: Mapping[str, str] = ENVIRON) -> LivePacket | None:
+    with live_camera(what, environ=environ, clock=lambda: datetime.now(UTC)) as camera:
+        return next(camera.packets(), None)
 
 
-def refused(what: RtspSource, target: Path) -> str:
+def refused(what: RtspSource) -> str:
     """Everything that a log could show of the refusal."""
     with pytest.raises(FeedUnavailable) as caught:
-        record(what, target)
-    assert list(target.parent.iterdir()) == []
+        first_packet(what)
     shown = "".join(traceback.format_exception(caught.value))
     for secret in (SECRET, "s3cr", "%3At", "viewer"):
         assert secret not in shown
@@ -139,71 +138,34 @@ def refused(what: RtspSource, target: Path) -> str:
     return str(caught.value)
 
 
-def test_a_window_is_recorded_as_sent_and_dated(port: int, tmp_path: Path) -> None:
-    target = tmp_path / "window.mp4"
-    before = datetime.now(UTC)
-    window = record(source(port), target)
-    after = datetime.now(UTC)
-    assert window.path == target
-    assert window.codec == "h264"
-    assert not window.ended_early
-    assert window.duration_s == pytest.approx(1.9, abs=0.21)
-    info = probe(target)
-    assert (info.width_px, info.height_px, info.codec) == (128, 96, "h264")
-    assert info.frames == window.packets == pytest.approx(20, abs=2)
-    read = list(frames(target))
-    assert len(read) == window.packets
-    assert read[0].t_s == 0.0
-    bar = [int((frame.image[48, :, 0] > 140).argmax()) for frame in read]
-    assert bar == sorted(bar)
-    assert before <= window.received_at <= after
-    assert window.captured_at_basis == "camera"
-    assert abs(window.captured_at - window.received_at) < timedelta(seconds=3)
-    assert [path.name for path in tmp_path.iterdir()] == ["window.mp4"]
+def test_a_camera_that_answers_sends_packets(port: int) -> None:
+    packet = first_packet(source(port))
+    assert packet is not None
+    assert packet.packet.size > 0
 
 
-def test_a_recording_survives_the_loss_of_its_end(port: int, tmp_path: Path) -> None:
-    target = tmp_path / "window.mp4"
-    window = record(source(port, window_s=4.5), target)
-    data = target.read_bytes()
-    assert data.count(b"moof") >= 2
-    target.write_bytes(data[: data.rfind(b"mdat") + 40])
-    assert 10 <= len(list(frames(target))) < window.packets
+def test_a_stream_that_is_not_there_is_said_so(port: int) -> None:
+    assert "no such stream (404)" in refused(source(port, "nope.mp4"))
 
 
-def test_a_camera_that_stops_gives_what_it_sent(footage: Path, tmp_path: Path) -> None:
-    with camera_on(footage) as (port, process):
-        timer = threading.Timer(4.0, process.kill)
-        timer.start()
-        window = record(source(port, window_s=10.0), tmp_path / "window.mp4")
-        timer.join()
-    assert window.ended_early
-    assert 0.5 < window.duration_s < 6
-    assert len(list(frames(window.path))) == window.packets
+def test_a_port_where_nobody_listens_is_said_so() -> None:
+    assert "refuses the connection" in refused(source(free_port()))
 
 
-def test_a_stream_that_is_not_there_is_said_so(port: int, tmp_path: Path) -> None:
-    assert "no such stream (404)" in refused(source(port, "nope.mp4"), tmp_path / "w.mp4")
-
-
-def test_a_port_where_nobody_listens_is_said_so(tmp_path: Path) -> None:
-    assert "refuses the connection" in refused(source(free_port()), tmp_path / "w.mp4")
-
-
-def test_refused_credentials_are_said_so(tmp_path: Path) -> None:
+def test_refused_credentials_are_said_so() -> None:
     with peer(b"RTSP/1.0 401 Unauthorized\r\nCSeq: {cseq}\r\n\r\n") as port:
-        assert "credentials (401)" in refused(source(port), tmp_path / "w.mp4")
+        assert "credentials (401)" in refused(source(port))
 
 
-def test_a_camera_that_hangs_is_given_up_in_time(tmp_path: Path) -> None:
+def test_a_camera_that_hangs_is_given_up_in_time() -> None:
     began = time.monotonic()
     with peer(None) as port:
-        text = refused(source(port), tmp_path / "w.mp4")
+        text = refused(source(port))
     assert "does not answer within 2 s" in text
     assert time.monotonic() - began < 8
 
 
-def test_a_password_is_percent_encoded_and_a_missing_one_is_named(tmp_path: Path) -> None:
+def test_a_password_is_percent_encoded_and_a_missing_one_is_named() -> None:
     heard: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(10)
@@ -218,23 +180,18 @@ def test_a_password_is_percent_encoded_and_a_missing_one_is_named(tmp_path: Path
         url = f"rtsp://127.0.0.1:{server.getsockname()[1]}/live/{{CAMERA_PASSWORD}}"
         what = RtspSource(url=url, window_s=1, timeout_s=2)
         with pytest.raises(FeedUnavailable) as caught:
-            record(what, tmp_path / "w.mp4")
+            first_packet(what)
         thread.join(10)
     assert b"/live/s3cr%3At%40%2Fpass" in heard[0]
     assert "{CAMERA_PASSWORD}" in str(caught.value)
     with pytest.raises(ConfigurationError, match="CAMERA_PASSWORD"):
-        record_window(what, tmp_path / "w.mp4", environ={}, now=datetime.now(UTC))
+        first_packet(what, {})
 
 
-def test_only_rtsp_addresses_are_opened(tmp_path: Path) -> None:
+def test_only_rtsp_addresses_are_opened() -> None:
     for url in ("file:///etc/hostname", "http://127.0.0.1/x", "/etc/hostname"):
         with pytest.raises(ConfigurationError, match="no RTSP address"):
-            record(RtspSource(url=url), tmp_path / "w.mp4")
-
-
-def test_a_full_or_missing_disk_is_not_blamed_on_the_camera(port: int, tmp_path: Path) -> None:
-    with pytest.raises(StoreUnavailable, match="cannot be written"):
-        record(source(port, window_s=1.0), tmp_path / "missing" / "w.mp4")
+            first_packet(RtspSource(url=url))
 
 
 @pytest.mark.parametrize(

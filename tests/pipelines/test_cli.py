@@ -17,6 +17,7 @@ VERBS = [
     ["up"],
     ["ingest"],
     ["evaluate"],
+    ["backfill"],
     ["queue"],
     ["queue", "list"],
     ["dispatch"],
@@ -95,3 +96,10 @@ def test_bad_input_gets_one_clear_line(
 def test_an_empty_queue_is_an_empty_list_for_programs(tmp_path: Path) -> None:
     done = sightline(tmp_path, "queue", "list", "--json")
     assert json.loads(done.stdout) == {"leads": []}
+
+
+def test_backfill_says_how_a_version_is_pinned(tmp_path: Path) -> None:
+    span = ("--from", "2026-11-01", "--to", "2026-11-02")
+    done = sightline(tmp_path, "backfill", "inbox", *span, "--rule", "noise")
+    assert done.returncode == 1
+    assert "write ID@VERSION" in done.stderr

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,14 +19,16 @@ import pytest
 
 from enforcement.cases import CaseState
 from enforcement.errors import StepsFailed
-from media.footage import cut_clip
+from enforcement.footage import Capture
+from feeds.segments import Gap, Segment
+from media.footage import cut_clip, probe
 from media.scenes import SCENES, render
-from pipelines import batches, correlate, observe, pull, seal, wiring
+from pipelines import batches, collect, correlate, observe, pull, seal, wiring
 from pipelines.ingest import ingest_file
 from pipelines.verify import verify_all
 from pipelines.wiring import Wiring
 from settings.environment import Settings
-from storage.records import captures, casebook
+from storage.records import captures, casebook, feeds
 from storage.seaweed import SeaweedServer
 from tests.feeds.test_rtsp import camera_on
 
@@ -169,28 +172,81 @@ def test_a_sweep_of_a_folder_files_each_file_once(
     assert [len(batch) for batch in observe.due_batches()] == [1]
 
 
-def test_a_live_camera_is_pulled_and_its_lost_window_found_again(
-    wired: Wiring,
-    footage: Callable[[str], Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_live_camera_is_collected_segment_by_segment(
+    wired: Wiring, footage: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert "live" not in pull.enabled_feeds()
     folder = tmp_path / "camera"
     folder.mkdir()
     shutil.copy(footage("quiet-yard"), folder / "cam.mp4")
-    with camera_on(folder) as (port, _):
+    stop = threading.Event()
+    with camera_on(folder) as (port, _), ThreadPoolExecutor(1) as pool:
         monkeypatch.setenv("CAMERA_PORT", str(port))
-        (first,) = pull.pull_feed("live")
-        # What a killed task leaves behind: a recording that was never filed.
-        spool = wired.settings.home / "spool" / "live"
-        shutil.copy(footage("lawful-street"), spool / "recording.mp4")
-        found = [*pull.pull_feed("live"), *pull.pull_feed("live")]
-    assert list(spool.iterdir()) == []
+        collecting = pool.submit(collect.collect, wired, stop)
+        until = time.monotonic() + 40
+        while time.monotonic() < until and (
+            len(of_feed(wired, "live")) < 2 or state_of(wired, "live") != "recording"
+        ):
+            time.sleep(0.2)
+        state = state_of(wired, "live")
+        stop.set()
+        collecting.result(30)
+    first, second, *_ = of_feed(wired, "live")
+    assert state == "recording"
+    assert state_of(wired, "live") == "stopped"
+    for capture in (first, second):
+        assert abs(capture.captured_at - capture.received_at) < timedelta(seconds=40)
+        with wired.footage_of(capture) as path:
+            assert probe(path).duration_s >= 1.5
+    assert 1.5 <= (second.captured_at - first.captured_at).total_seconds() <= 8
+    assert list((wired.settings.home / "camera-spool" / "live").glob("*.mp4")) == []
+
+
+def test_a_segment_is_filed_with_the_cameras_offset_and_its_gaps_in_true_time(
+    wired: Wiring, short: Path
+) -> None:
+    now = wired.clock()
+    ahead = timedelta(seconds=5)
+    by_camera = Gap(
+        from_at=now - timedelta(seconds=60) + ahead, to_at=now - timedelta(seconds=40) + ahead,
+        basis="camera", reason="does not answer within 5 s",
+    )  # fmt: skip
+    by_arrival = Gap(
+        from_at=now - timedelta(seconds=90), to_at=now - timedelta(seconds=80),
+        basis="arrival", reason="spool full",
+    )  # fmt: skip
+    segment = Segment(
+        feed_id="live", path=short, captured_at=now - timedelta(seconds=30) + ahead,
+        captured_at_basis="camera", received_at=now - timedelta(seconds=30), camera_ahead_s=5.0,
+        codec="h264", gaps=(by_arrival, by_camera),
+    )  # fmt: skip
+    feed = wired.catalog.feed("live")
+    (first, is_new), again = (pull.file_segment(wired, feed, segment) for _ in range(2))
+    assert is_new
+    assert again == (first, False)
+    (capture,) = of_feed(wired, "live")
+    true_at = capture.captured_at + timedelta(seconds=capture.clock_offset_s)
+    assert true_at == now - timedelta(seconds=30)
     with wired.database.transaction() as connection:
-        filed = captures.all_captures(connection)
-    assert {first, *found} == {capture.capture_id for capture in filed}
-    lost = footage("lawful-street").read_bytes()
-    assert any(wired.store.read(capture.object) == lost for capture in filed)
+        gaps = feeds.gaps_since(connection, now - timedelta(hours=1))["live"]
+    assert [(now - gap.from_at, gap.duration_s) for gap in gaps] == [
+        (timedelta(seconds=90), 10.0),
+        (timedelta(seconds=60), 20.0),
+    ]
+
+
+def state_of(wired: Wiring, feed_id: str) -> str | None:
+    """What the collector last said of it."""
+    with wired.database.transaction() as connection:
+        known = feeds.health(connection, wired.clock()).get(feed_id)
+    return known.collector.state if known is not None and known.collector else None
+
+
+def of_feed(wired: Wiring, feed_id: str) -> list[Capture]:
+    """Its captures, the earliest first."""
+    with wired.database.transaction() as connection:
+        mine = [one for one in captures.all_captures(connection) if one.feed_id == feed_id]
+    return sorted(mine, key=lambda one: one.captured_at)
 
 
 def test_a_lead_without_its_package_is_sealed_by_a_later_sweep(wired: Wiring, short: Path) -> None:

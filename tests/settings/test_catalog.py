@@ -1,6 +1,8 @@
 """The catalog says what is watched; a mistake in it is named, never guessed around."""
 
+import json
 import os
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,18 @@ FEED = (
     "feeds: [{feed_id: gate, title: Gate, site_id: yard, source: {kind: folder, path: gate},"
     " zones: [{zone_id: verge, purpose: no_dumping}]}]\n"
 )
+
+MQTT: dict[str, object] = {"kind": "mqtt", "host": "broker", "topics": ["site/#"]}
+HJ212: dict[str, object] = {"kind": "hj212", "port": 9212, "stations": [{"mn": "A"}]}
+
+
+def live(**sources: dict[str, object]) -> str:
+    """A catalog with these live feeds."""
+    feeds = [
+        {"feed_id": name, "title": name, "site_id": "yard", "source": source}
+        for name, source in sources.items()
+    ]
+    return f"{SITE}feeds: {json.dumps(feeds)}"
 
 
 def catalog_of(folder: Path, **files: str) -> Path:
@@ -31,6 +45,7 @@ def test_the_shipped_catalog_is_in_order() -> None:
         "no_helmet",
         "open_fire",
         "smoke",
+        "sensor_hourly_mean",
     }
     assert catalog.feed("inbox").device_id is None
 
@@ -54,6 +69,19 @@ def test_files_add_up(tmp_path: Path) -> None:
         ("just text", "expected sections"),
         (SITE + FEED.replace("no_dumping", "no_dumping, polygon: [[0,0],[1,1]]"), "polygon"),
         (SITE + FEED.replace("no_dumping", "no_dumping, polygon: [[0,0],[9,1],[1,1]]"), "polygon"),
+        (live(a=MQTT | {"ca_file": "ca.pem"}), "ca_file"),
+        (live(a=MQTT | {"password_variable": "P"}), "user_variable"),
+        (live(a=MQTT | {"topics": []}), "topics"),
+        (live(a=MQTT | {"topics": [""]}), "topic filter"),
+        (live(a=MQTT | {"password": "hunter2"}), "password"),
+        (live(a=HJ212 | {"stations": []}), "stations"),
+        (live(a=HJ212 | {"stations": [{"mn": "A"}, {"mn": "A"}]}), "same mn"),
+        (live(a=HJ212 | {"stations": [{"mn": "A;B"}]}), "mn"),
+        (live(a=HJ212, b=HJ212), "HJ 212 port 127.0.0.1:9212 is there 2 times"),
+        (
+            live(a=MQTT | {"client_id": "me"}, b=MQTT | {"client_id": "me"}),
+            "MQTT client_id me at broker:1883 is there 2 times",
+        ),
         (
             SITE + "devices: [{device_id: a, title: a, purpose: a,"
             " valid_from: 2026-01-01T00:00:00Z, valid_until: 2025-01-01T00:00:00Z}]",
@@ -65,6 +93,14 @@ def test_a_mistake_is_named_with_its_file(tmp_path: Path, text: str, said: str) 
     with pytest.raises(ConfigurationError, match=said) as caught:
         load_catalog(catalog_of(tmp_path, town=text))
     assert str(tmp_path) in str(caught.value)
+
+
+def test_live_feeds_that_do_not_meet_are_in_order(tmp_path: Path) -> None:
+    other = HJ212 | {"port": 9213}
+    catalog = load_catalog(catalog_of(tmp_path, town=live(a=MQTT, b=MQTT, c=HJ212, d=other)))
+    source = catalog.feed("a").source
+    assert source.kind == "mqtt"
+    assert source.session_of("a") == "sightline-a"
 
 
 def test_the_same_feed_in_two_files_is_a_mistake(tmp_path: Path) -> None:
@@ -100,3 +136,30 @@ def test_an_edit_is_seen_and_a_mistake_keeps_the_last_good_catalog(tmp_path: Pat
 def _made(folder: Path) -> Path:
     folder.mkdir()
     return folder
+
+
+def test_a_site_with_sensor_rules_needs_a_time_zone(tmp_path: Path) -> None:
+    feed = live(noise=MQTT)[len(SITE) :].replace('"source"', '"zones": %s, "source"')
+    feed %= json.dumps([{"zone_id": "z", "purpose": "noise_limit"}])
+    rules = (SHIPPED_CATALOG / "rules.yaml").read_text("utf-8")
+    with pytest.raises(ConfigurationError, match="needs time_zone"):
+        load_catalog(catalog_of(tmp_path, a=SITE, b=feed, rules=rules))
+    clocked = SITE.replace("title: Yard", "title: Yard, time_zone: Asia/Shanghai")
+    load_catalog(catalog_of(tmp_path, a=clocked))
+    with pytest.raises(ConfigurationError, match="there is no time zone"):
+        load_catalog(catalog_of(tmp_path, a=clocked.replace("Shanghai", "Atlantis")))
+
+
+def test_a_device_that_only_a_format_names_must_be_there(tmp_path: Path) -> None:
+    form = {"factors": {}, "stations": {"A": "meter-9"}}
+    with pytest.raises(ConfigurationError, match="feed river: there is no device meter-9"):
+        load_catalog(catalog_of(tmp_path, a=live(river=HJ212 | {"format": form})))
+
+
+def test_the_sensor_that_the_documentation_adds_is_in_order(tmp_path: Path) -> None:
+    told = (SHIPPED_CATALOG.parents[1] / "docs" / "own-sensor.md").read_text("utf-8")
+    text = textwrap.dedent(told.split("```yaml\n")[1].split("   ```")[0])
+    rules = (SHIPPED_CATALOG / "rules.yaml").read_text("utf-8")
+    catalog = load_catalog(catalog_of(tmp_path, meters=text, rules=rules))
+    assert catalog.feed("my-east-fence").sensors == {"my-meter-1"}
+    assert len(catalog.device("my-meter-1").calibration_intervals) == 1
