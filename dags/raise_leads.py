@@ -4,7 +4,8 @@ Runs when captures were filed, and every two minutes in any case. For each feed 
 nobody has looked at yet, a lane of three steps, capture by capture in the order of time:
 
 1. **observe**: the feed's detectors look; what they saw is recorded, also if nothing. What they
-   know at the end of one capture is carried over to the next.
+   know at the end of one capture is carried over to the next. Out of messages of sensors the
+   readings are taken; those are held against rules hour by hour, by `sweep_windows`.
 2. **correlate**: rules are held against the observations; a satisfied rule makes a lead, one
    for one incident however often this runs.
 3. **seal**: original, clip, key frames and manifest are locked in the evidence store; the lead

@@ -20,16 +20,27 @@ Tool = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$", max_length
 
 class EvidenceKind(StrEnum):
     ORIGINAL = "original"
+    """The capture exactly as received."""
     PRECEDING = "preceding"
     """The original that came before this one without a break, where the matter began in it."""
-    """The capture exactly as received."""
+    FURTHER_ORIGINAL = "further_original"
+    """Another capture as received: of a sensor, with other readings on which the matter rests."""
     CLIP = "clip"
     KEY_FRAME = "key_frame"
     OBSERVATION = "observation"
     TELEMETRY = "telemetry"
+    READINGS = "readings"
+    """What sensors said, taken out of the originals."""
 
 
-_STANDALONE = frozenset({EvidenceKind.ORIGINAL, EvidenceKind.PRECEDING, EvidenceKind.TELEMETRY})
+_STANDALONE = frozenset(
+    {
+        EvidenceKind.ORIGINAL,
+        EvidenceKind.PRECEDING,
+        EvidenceKind.FURTHER_ORIGINAL,
+        EvidenceKind.TELEMETRY,
+    }
+)
 """Kinds that arrive from outside; every other kind is made from another item."""
 
 
@@ -101,7 +112,8 @@ class Manifest(Record):
     rule_id: Name
     rule_version: Annotated[int, Field(ge=1)]
     rule_digest: Sha256
-    models: Annotated[tuple[ModelUsed, ...], Field(min_length=1)]
+    models: tuple[ModelUsed, ...]
+    """None if the lead rests on readings alone."""
     alarm_at: Utc
     """The moment at which the rule was satisfied, in true UTC."""
     finding_box: Box
@@ -124,8 +136,14 @@ class Manifest(Record):
         begins_s = min(item.start_s or 0.0 for item in self.items)
         if begins_s < 0 and not kinds[EvidenceKind.PRECEDING]:
             raise ValueError("what begins before the original needs the preceding one")
-        if not kinds[EvidenceKind.CLIP] or not kinds[EvidenceKind.KEY_FRAME]:
-            raise ValueError("a manifest has at least one clip and one key frame")
+        if not kinds[EvidenceKind.KEY_FRAME]:
+            raise ValueError("a manifest has at least one key frame")
+        # What rests on readings has nothing to play, and no model looked at it.
+        if not kinds[EvidenceKind.READINGS]:
+            if not kinds[EvidenceKind.CLIP]:
+                raise ValueError("a manifest has at least one clip, unless it rests on readings")
+            if not self.models:
+                raise ValueError("a manifest names a model, unless it rests on readings")
         return self
 
     @model_validator(mode="after")

@@ -3,14 +3,18 @@
 from datetime import datetime, timedelta
 
 from enforcement.cases import CaseState, Lead
+from enforcement.episodes import SensorFinding
 from enforcement.geometry import Box, intersection, iou
 from enforcement.rules import Rule, RuleKind
+from enforcement.sensor_rules import calm_s
 
 _NEARBY = 0.25
 """Boxes are grown by a quarter of their size on each side before they are compared: the same bag
 seen from another frame rate or by another model version is never outlined exactly alike."""
 
 _SAME_VEHICLE = 0.5
+
+_NONE = timedelta(0)
 
 
 def is_known(rule: Rule, alarm_at: datetime, box: Box, lead: Lead, state: CaseState) -> bool:
@@ -41,3 +45,25 @@ def _same_place(rule: Rule, a: Box, b: Box) -> bool:
     if rule.kind is RuleKind.STOPPED_VEHICLE:
         return iou(a, b) > _SAME_VEHICLE
     return intersection(a.grown(_NEARBY), b.grown(_NEARBY)) > 0
+
+
+def is_known_episode(
+    rule: Rule, finding: SensorFinding, earlier: SensorFinding, state: CaseState
+) -> bool:
+    """Whether a lead of the same rule, zone and series rests on the same episode of readings.
+
+    Two episodes that one look tells apart are never taken for one here, so that what is raised
+    does not depend on the order in which windows are looked at. Late readings may move an alarm;
+    then one of the alarms lies in the other's episode.
+    """
+    params = rule.sensor_params
+    if params is None:
+        return False
+    calm = timedelta(seconds=calm_s(params))
+    if earlier.alarm_at > finding.alarm_at:
+        return earlier.alarm_at <= finding.last_at + (calm if finding.end_at is None else _NONE)
+    if finding.alarm_at <= earlier.last_at + calm:
+        return True
+    apart = finding.alarm_at - earlier.alarm_at
+    rejected = state in {CaseState.SCREENED_OUT, CaseState.NOT_CONFIRMED}
+    return rejected and apart <= timedelta(seconds=rule.quiet_after_rejection_s)

@@ -23,6 +23,14 @@ from enforcement.occupancy import (
 )
 from enforcement.places import Zone, ZonePurpose
 from enforcement.scene import Incident, Scene, Seconds
+from enforcement.sensor_rules import (
+    SensorHourlyMean,
+    SensorMissing,
+    SensorParams,
+    SensorRateOfChange,
+    SensorStuck,
+    SensorThreshold,
+)
 from enforcement.throwing import Thrown, thrown
 
 _RAISED_BEFORE_S = 1.0
@@ -41,6 +49,19 @@ class RuleKind(StrEnum):
     NO_HELMET = "no_helmet"
     OPEN_FIRE = "open_fire"
     SMOKE = "smoke"
+    SENSOR_THRESHOLD = "sensor_threshold"
+    SENSOR_RATE_OF_CHANGE = "sensor_rate_of_change"
+    SENSOR_HOURLY_MEAN = "sensor_hourly_mean"
+    SENSOR_STUCK = "sensor_stuck"
+    SENSOR_MISSING = "sensor_missing"
+
+    @property
+    def is_of_sensor(self) -> bool:
+        """Whether it is held against readings, and not against what models saw."""
+        return self in {
+            RuleKind.SENSOR_THRESHOLD, RuleKind.SENSOR_RATE_OF_CHANGE, RuleKind.SENSOR_HOURLY_MEAN,
+            RuleKind.SENSOR_STUCK, RuleKind.SENSOR_MISSING,
+        }  # fmt: skip
 
     @property
     def needs_fixed_view(self) -> bool:
@@ -81,10 +102,23 @@ class Rule(Record):
     legal_basis: Wording
     purpose: ZonePurpose
     params: Annotated[
-        LeftBehind | Thrown | ZoneIntrusion | StoppedVehicle | NoHelmet | OpenFire | Smoke,
+        LeftBehind
+        | Thrown
+        | ZoneIntrusion
+        | StoppedVehicle
+        | NoHelmet
+        | OpenFire
+        | Smoke
+        | SensorThreshold
+        | SensorRateOfChange
+        | SensorHourlyMean
+        | SensorStuck
+        | SensorMissing,
         Field(discriminator="kind"),
     ]
-    models: Annotated[tuple[Name, ...], Field(min_length=1)]
+    models: tuple[Name, ...] = ()
+    """Whose observations it is held against; a rule for sensors has none, any other at least
+    one."""
     valid_from: Utc | None = None
     valid_until: Utc | None = None
     quiet_after_rejection_s: Seconds = 0.0
@@ -104,7 +138,21 @@ class Rule(Record):
             raise ValueError(f"parameters of {self.params.kind} in a rule of kind {self.kind}")
         if self.valid_from and self.valid_until and self.valid_from >= self.valid_until:
             raise ValueError("valid_until must lie after valid_from")
+        if self.kind.is_of_sensor == bool(self.models):
+            needed = "no model" if self.kind.is_of_sensor else "at least one model"
+            raise ValueError(f"a rule of kind {self.kind} needs {needed}")
         return self
+
+    @property
+    def sensor_params(self) -> SensorParams | None:
+        """Its parameters if it is held against readings."""
+        params = self.params
+        if isinstance(
+            params,
+            SensorThreshold | SensorRateOfChange | SensorHourlyMean | SensorStuck | SensorMissing,
+        ):
+            return params
+        return None
 
     def is_valid_at(self, moment: Utc) -> bool:
         """Whether the rule was in force at this moment."""
@@ -137,11 +185,15 @@ def find(
 ) -> tuple[Finding, ...]:
     """All incidents of one capture, in the order of their alarms, one finding each.
 
+    Rules for sensors are not for it: see ``enforcement.sensing``; ConfigurationError is raised.
+
     ``observations`` are those of one capture, one for each model. Raises ConfigurationError if
     one of the rule's models has not looked: absence of an observation is no absence of things.
     That the view was unsteady is believed of any of them, whether the rule names it or not, and
     matters to the kinds of rules that rest on a fixed view.
     """
+    if rule.kind.is_of_sensor:
+        raise ConfigurationError(f"rule {rule.rule_id} is held against readings, not footage")
     seen = {observation.model: observation for observation in observations}
     missing = [model for model in rule.models if model not in seen]
     if missing:
@@ -183,6 +235,8 @@ def _incidents(rule: Rule, zone: Zone, scene: Scene) -> Iterable[Incident]:
             return open_fire(params, zone, scene)
         case Smoke() as params:
             return smoke(params, zone, scene)
+        case _:
+            return ()
 
 
 def _in_steady_view(

@@ -136,7 +136,8 @@ class Quiet(Record):
 
 
 def family_of(kind: RuleKind) -> str:
-    """The family of events that a kind of rule looks for."""
+    """The family of events that a kind of rule looks for. Raises ValueError for rules for sensors,
+    which are not scored on footage."""
     match kind:
         case RuleKind.LEFT_BEHIND | RuleKind.THROWN:
             return DUMPING
@@ -150,6 +151,8 @@ def family_of(kind: RuleKind) -> str:
             return FIRE
         case RuleKind.SMOKE:
             return SMOKE
+        case _:
+            raise ValueError(f"{kind} is held against readings, not footage")
 
 
 def alarm_of(finding: Finding, kind: RuleKind) -> Alarm:

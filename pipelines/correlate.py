@@ -1,6 +1,7 @@
 """Correlate: hold a capture's observations against the rules; each new incident is one lead."""
 
 import uuid
+from collections.abc import Mapping
 from datetime import timedelta
 
 from enforcement import incidents
@@ -8,6 +9,7 @@ from enforcement.cases import Lead
 from enforcement.footage import Capture, Observation
 from enforcement.places import Feed
 from enforcement.rules import Finding, Rule, find
+from feeds.messages import MEDIA_TYPE as MESSAGES
 from pipelines.observe import observations_of
 from pipelines.wiring import Wiring, wire
 from settings.catalog import rule_digest
@@ -17,9 +19,10 @@ _LEADS = uuid.UUID("6f0b5c3e-6a4e-4a57-9d4b-3f4d3b0f6f21")
 """Namespace of lead ids: the same finding in the same capture always has the same id."""
 
 
-def correlate(capture_id: str) -> list[str]:
+def correlate(capture_id: str, pins: Mapping[str, int] | None = None) -> list[str]:
     """Raise leads for what the rules find; returns the ids of all leads of this capture.
 
+    ``pins``: versions of rules to be held instead of the current ones.
     Running it again raises nothing twice. A quarantined capture has no leads.
     """
     wiring = wire()
@@ -27,10 +30,13 @@ def correlate(capture_id: str) -> list[str]:
         if captures.quarantine_reason(connection, capture_id) is not None:
             return []
         capture = captures.load_capture(connection, capture_id)
+    if capture.object.media_type == MESSAGES:
+        # Readings are held against rules window by window: see ``pipelines.windows``.
+        return []
     feed = wiring.catalog.feed(capture.feed_id)
     observations = observations_of(wiring, capture)
     found = 0
-    for rule in wiring.catalog.current_rules:
+    for rule in wiring.catalog.rules_at(pins or {}):
         for finding in _findings(rule, feed, capture, observations):
             found += 1
             _raise_once(wiring, rule, feed, capture, finding)
@@ -43,7 +49,7 @@ def correlate(capture_id: str) -> list[str]:
 def _findings(
     rule: Rule, feed: Feed, capture: Capture, observations: list[Observation]
 ) -> tuple[Finding, ...]:
-    if not rule.is_valid_at(capture.captured_at):
+    if rule.kind.is_of_sensor or not rule.is_valid_at(capture.captured_at):
         return ()
     zones = tuple(zone for zone in feed.zones if zone.purpose is rule.purpose)
     return find(rule, zones, tuple(observations)) if zones else ()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from detectors.cascade import Cascade
 from enforcement.errors import BadFootage, ModelError
 from enforcement.footage import Capture, Observation
+from feeds.messages import MEDIA_TYPE as MESSAGES
 from pipelines import memory
 from pipelines.wiring import Wiring, wire
 from storage.canonical import canonical_bytes, parse_canonical
@@ -19,21 +20,30 @@ ModelKey = tuple[str, str, str]
 """Model, model digest, configuration digest."""
 
 
-def due_batches(limit: int = 200) -> list[list[str]]:
-    """Captures whose way to the queue is not finished: one batch a feed, in the order of time."""
+def due_batches(limit: int = 200, limit_messages: int = 5000) -> list[list[str]]:
+    """Captures whose way to the queue is not finished: one batch a feed, in the order of time.
+
+    Captures of messages are many and quick to read; they keep none of footage waiting.
+    """
     with wire().database.transaction() as connection:
-        return captures.due_by_feed(connection, limit)
+        footage = captures.due_by_feed(connection, limit, but=MESSAGES)
+        return footage + captures.due_by_feed(connection, limit_messages, of=MESSAGES)
 
 
 def observe(capture_id: str, progress: Callable[[str, float], None] | None = None) -> str:
     """Let the feed's detectors look at this capture if one has not yet; returns the capture id.
 
     Footage that nobody can decode is quarantined. ``progress`` gets a step's name and a share.
+    Out of a capture of messages the readings are taken.
     """
     wiring = wire()
     with wiring.database.transaction() as connection:
         capture = captures.load_capture(connection, capture_id)
         seen = captures.observation_objects(connection, capture_id)
+    if capture.object.media_type == MESSAGES:
+        from pipelines.sensing import read_capture
+
+        return read_capture(capture_id)
     cascade = wiring.cascade_for(wiring.catalog.feed(capture.feed_id))
     if all(key in seen for key in keys_of(cascade)):
         return capture_id

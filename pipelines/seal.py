@@ -26,6 +26,7 @@ from enforcement.evidence import (
 from enforcement.footage import Capture, StoredObject
 from enforcement.geometry import Box
 from enforcement.places import Feed
+from feeds.messages import MEDIA_TYPE as MESSAGES
 from media.drawing import draw_boxes, draw_zones, encode_jpeg
 from media.footage import Image, Preceding, cut_clip, frame_at, probe
 from pipelines import VERSION
@@ -50,9 +51,12 @@ def seal_capture(capture_id: str) -> list[str]:
     with wiring.database.transaction() as connection:
         if captures.quarantine_reason(connection, capture_id) is not None:
             return []
+        capture = captures.load_capture(connection, capture_id)
+        if capture.object.media_type == MESSAGES:
+            # Leads of readings are sealed with their window.
+            return []
         if not captures.is_correlated(connection, capture_id):
             raise ModelError(f"capture {capture_id} has not been correlated yet")
-        capture = captures.load_capture(connection, capture_id)
         leads = casebook.leads_of_capture(connection, capture_id)
         unsealed = [x for x in leads if casebook.find_case(connection, x.lead_id) is None]
     if unsealed:
@@ -80,7 +84,14 @@ def _seal(wiring: Wiring, capture: Capture, lead: Lead, footage: Path) -> None:
             *_observations(wiring, capture, feed),
         )
     manifest = _manifest(wiring, capture, feed, lead, items)
-    stored = _put(wiring, lead, canonical_bytes(manifest), "application/json")
+    put_in_queue(wiring, lead, manifest, _device_status(wiring, feed, capture))
+
+
+def put_in_queue(
+    wiring: Wiring, lead: Lead, manifest: Manifest, device_status: DeviceStatus
+) -> None:
+    """Lock the manifest in the store and open the lead's case."""
+    stored = put_evidence(wiring, lead, canonical_bytes(manifest), "application/json")
     rule = wiring.catalog.rule(lead.rule_id, lead.rule_version)
     facts = CaseFacts(
         lead_id=lead.lead_id,
@@ -90,7 +101,7 @@ def _seal(wiring: Wiring, capture: Capture, lead: Lead, footage: Path) -> None:
         rule_version=rule.version,
         matter=rule.matter,
         place=Place(site_id=lead.site_id),
-        device_status=_device_status(wiring, feed, capture),
+        device_status=device_status,
         confirmations_required=wiring.settings.confirmations_required,
         seeded=lead.seeded,
     )
@@ -163,7 +174,7 @@ def _key_frames(
         yield EvidenceItem(
             item_id=item_id,
             kind=EvidenceKind.KEY_FRAME,
-            object=_put(wiring, lead, encode_jpeg(picture), "image/jpeg"),
+            object=put_evidence(wiring, lead, encode_jpeg(picture), "image/jpeg"),
             derived_from="original" if moment_s >= 0 else "preceding",
             made_by=f"sightline.key_frame@{VERSION}",
             parameters={"drawn": drawn},
@@ -237,5 +248,6 @@ def _prefix(lead: Lead) -> str:
     return f"{lead.feed_id}/{lead.alarm_at:%Y/%m/%d}/{lead.lead_id}"
 
 
-def _put(wiring: Wiring, lead: Lead, data: bytes, media_type: str) -> StoredObject:
+def put_evidence(wiring: Wiring, lead: Lead, data: bytes, media_type: str) -> StoredObject:
+    """Lock a piece of a lead's evidence in the store."""
     return wiring.store.put_bytes(BucketRole.EVIDENCE, data, media_type, prefix=_prefix(lead))

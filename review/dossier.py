@@ -155,11 +155,13 @@ class Reader:
         )
 
     def overlay(self, lead_id: str) -> Overlay:
-        """Boxes and zones for the player, without scores."""
+        """Boxes and zones for the player, without scores. Raises NotFound without a clip."""
         with self._reading(lead_id) as connection:
             lead, _ = self._case(connection, lead_id)
         manifest = self.manifest(lead_id)
-        clip = manifest.of_kind(EvidenceKind.CLIP)[0]
+        clip = next(iter(manifest.of_kind(EvidenceKind.CLIP)), None)
+        if clip is None:
+            raise NotFound(lead_id)
         box = manifest.finding_box
         return Overlay(
             clip_start_s=clip.start_s or 0.0,

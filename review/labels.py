@@ -140,10 +140,12 @@ EVENTS = {
 ITEMS = {
     "original": N_("Original"),
     "preceding": N_("Preceding original"),
+    "further_original": N_("Further original"),
     "clip": N_("Clip"),
     "key_frame": N_("Key frame"),
     "observation": N_("Observation"),
     "telemetry": N_("Telemetry"),
+    "readings": N_("Readings"),
 }
 
 THINGS = {

@@ -266,7 +266,8 @@ def case(lead_id: str, request: Request, reader: Reading) -> Response:
         request,
         "case.html",
         case=dossier,
-        clip=dossier.manifest.of_kind(EvidenceKind.CLIP)[0],
+        # What rests on readings has nothing to play.
+        clip=next(iter(dossier.manifest.of_kind(EvidenceKind.CLIP)), None),
         frames=dossier.manifest.of_kind(EvidenceKind.KEY_FRAME),
         near=near,
         following=following,
@@ -360,15 +361,15 @@ def _neighbours(todo: list[Summary], lead_id: str) -> Neighbours:
 
 
 def _clip_of(reader: Reader, lead_id: str | None) -> str | None:
-    """Where the next lead's clip lies, so that the browser can fetch it ahead."""
+    """Where the next lead's clip lies, if it has one, so that the browser can fetch it ahead."""
     if lead_id is None:
         return None
     try:
-        clip = reader.manifest(lead_id).of_kind(EvidenceKind.CLIP)[0]
+        clips = reader.manifest(lead_id).of_kind(EvidenceKind.CLIP)
     except SightlineError:
         # Whatever is wrong with the next case is told when it is opened.
         return None
-    return f"/leads/{lead_id}/evidence/{clip.item_id}"
+    return f"/leads/{lead_id}/evidence/{clips[0].item_id}" if clips else None
 
 
 def _counts(reader: Reader) -> dict[str, int]:

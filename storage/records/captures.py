@@ -98,7 +98,7 @@ def note_pull(
 
 
 def quarantine(connection: sa.Connection, capture_id: str, reason: str, now: datetime) -> None:
-    """Set a capture aside: its bytes stay, nobody can decode them."""
+    """Set a capture aside: its bytes stay, but nobody can decode them, or they came too late."""
     row = {"capture_id": capture_id, "reason": reason, "at": now}
     insert_once(connection, schema.quarantine, row)
     finish(connection, capture_id)
@@ -162,13 +162,34 @@ def note_correlation(
     insert_once(connection, schema.correlations, row)
 
 
-def due_by_feed(connection: sa.Connection, limit: int) -> list[list[str]]:
+def taken_between(
+    connection: sa.Connection, feed_id: str, start: datetime, end: datetime
+) -> list[str]:
+    """Captures of a feed that begin in ``[start, end)`` by the device's clock, in that order."""
+    table = schema.captures
+    return list(
+        connection.scalars(
+            sa.select(table.c.capture_id)
+            .where(table.c.feed_id == feed_id)
+            .where(table.c.captured_at >= start, table.c.captured_at < end)
+            .order_by(table.c.captured_at, table.c.capture_id)
+        )
+    )
+
+
+def due_by_feed(
+    connection: sa.Connection, limit: int, *, of: str | None = None, but: str | None = None
+) -> list[list[str]]:
     """Captures whose way to the queue is not finished, those of a feed in the order of time.
 
-    Of more than ``limit`` the longest waiting ones, as they were received.
+    Of more than ``limit`` the longest waiting ones, as they were received; only those of one media
+    type, or all but those of one.
     """
     pending, table = schema.pending, schema.captures
     longest = sa.select(pending.c.capture_id).order_by(pending.c.received_at).limit(limit)
+    if of is not None or but is not None:
+        wanted = table.c.media_type == of if of is not None else table.c.media_type != but
+        longest = longest.join(table, table.c.capture_id == pending.c.capture_id).where(wanted)
     rows = connection.execute(
         sa.select(table.c.feed_id, table.c.capture_id)
         .where(table.c.capture_id.in_(longest.scalar_subquery()))

@@ -72,7 +72,8 @@ def insert_once(connection: sa.Connection, table: sa.Table, row: Mapping[str, An
         return False
     if connection.dialect.name == "postgresql":
         statement = postgresql.insert(table).values(row).on_conflict_do_nothing()
-        return connection.execute(statement).rowcount == 1
+        # Of an insert, SQLAlchemy knows no row count.
+        return connection.execute(statement.returning(sa.literal(1))).first() is not None
     connection.execute(table.insert().values(row))
     return True
 

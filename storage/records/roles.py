@@ -13,8 +13,8 @@ REVIEW = "sightline_review"
 _INSERTS = {
     PIPELINE: (
         "captures", "pending", "pulls", "quarantine", "observations", "view_problems", "gaps",
-        "feed_states", "reading_spans", "windows", "correlations", "leads",
-        "case_facts", "cases", "events", "outbox", "deliveries", "denials",
+        "feed_states", "reading_spans", "windows", "sensor_problems", "correlations",
+        "leads", "sensor_leads", "case_facts", "cases", "events", "outbox", "deliveries", "denials",
     ),
     REVIEW: (
         "case_facts", "events", "confirmations", "recusals", "evidence_views", "denials",
@@ -22,7 +22,7 @@ _INSERTS = {
     ),
 }  # fmt: skip
 _UPDATES = {PIPELINE: ("cases", "feed_states", "windows"), REVIEW: ("cases",)}
-_DELETES = {PIPELINE: ("pending",), REVIEW: ("sessions",)}
+_DELETES = {PIPELINE: ("pending", "sensor_problems"), REVIEW: ("sessions",)}
 
 
 def ensure_roles(connection: sa.Connection) -> None:

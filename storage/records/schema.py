@@ -1,5 +1,5 @@
-"""The tables. All but ``pending``, ``windows``, ``feed_states``, ``cases``, ``sessions`` and
-``accounts`` are insert-only.
+"""The tables. All but ``pending``, ``windows``, ``sensor_problems``, ``feed_states``, ``cases``,
+``sessions`` and ``accounts`` are insert-only.
 
 The rules that the database itself enforces (insert-only, allowed transitions, confirmations
 before dispatch) are triggers: see ``storage/migrations/gate_v1.py``.
@@ -157,13 +157,18 @@ reading_spans = sa.Table(
     "reading_spans",
     metadata,
     sa.Column("capture_id", sa.ForeignKey("captures.capture_id"), primary_key=True),
+    # How it was read: another format of the feed gives other readings of the same capture.
+    sa.Column("config_digest", sa.String(64), primary_key=True),
     sa.Column("feed_id", sa.Text, nullable=False),
-    sa.Column("first_at", Moment, nullable=False),
-    sa.Column("last_at", Moment, nullable=False),
+    *_stored_object(),
+    sa.Column("first_at", Moment),
+    sa.Column("last_at", Moment),
     sa.Column("readings", sa.Integer, nullable=False),
     sa.Column("refused", sa.Integer, nullable=False),
+    sa.Column("too_late", sa.Integer, nullable=False),
+    sa.Column("read_at", Moment, nullable=False),
     sa.Index("ix_reading_spans_feed_id_last_at", "feed_id", "last_at"),
-    comment="Which moments the readings of a capture are of.",
+    comment="The readings of a capture: where they lie, and which moments they are of.",
 )
 
 windows = sa.Table(
@@ -179,6 +184,26 @@ windows = sa.Table(
     sa.Index("ix_windows_end_at", "end_at"),
     comment="Spans of time of a sensor feed; one whose revision is newer than what was evaluated"
     " is open.",
+)
+
+sensor_problems = sa.Table(
+    "sensor_problems",
+    metadata,
+    sa.Column("feed_id", sa.Text, primary_key=True),
+    sa.Column("start_at", Moment, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("rule_id", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("device_id", sa.Text, nullable=False),
+    sa.Column("quantity", sa.Text, nullable=False),
+    sa.Column("continues", sa.Boolean, nullable=False),
+    sa.Column("onset_at", Moment, nullable=False),
+    sa.Column("alarm_at", Moment, nullable=False),
+    sa.Column("last_at", Moment, nullable=False),
+    sa.Column("end_at", Moment),
+    sa.Column("reasons", Document, nullable=False),
+    sa.Index("ix_sensor_problems_last_at", "last_at"),
+    comment="What each window shows to be wrong with the sensors themselves.",
 )
 
 correlations = sa.Table(
@@ -212,6 +237,19 @@ leads = sa.Table(
     sa.Column("seeded", sa.Boolean, nullable=False),
     sa.Column("raised_at", Moment, nullable=False),
     sa.Index("ix_leads_incident", "rule_id", "feed_id", "zone_id", "alarm_at"),
+)
+
+sensor_leads = sa.Table(
+    "sensor_leads",
+    metadata,
+    sa.Column("lead_id", sa.ForeignKey("leads.lead_id"), primary_key=True),
+    sa.Column("feed_id", sa.Text, nullable=False),
+    sa.Column("series", sa.Text, nullable=False),
+    sa.Column("alarm_at", Moment, nullable=False),
+    sa.Column("last_at", Moment, nullable=False),
+    sa.Column("finding", Document, nullable=False),
+    sa.Index("ix_sensor_leads_feed_id_alarm_at", "feed_id", "alarm_at"),
+    comment="What a lead of readings rests on.",
 )
 
 case_facts = sa.Table(
@@ -378,6 +416,7 @@ INSERT_ONLY = (
     reading_spans,
     correlations,
     leads,
+    sensor_leads,
     case_facts,
     events,
     confirmations,

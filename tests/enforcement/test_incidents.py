@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from enforcement.cases import CaseState, Lead
+from enforcement.episodes import SensorFinding
 from enforcement.geometry import Box
-from enforcement.incidents import is_known, reach
+from enforcement.incidents import is_known, is_known_episode, reach
 from enforcement.rules import Rule
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -96,3 +97,44 @@ def test_a_rejection_keeps_its_place_quiet_for_a_while(
 
 def test_reach_covers_both_spans() -> None:
     assert reach(rule("left_behind")) == timedelta(seconds=600)
+
+
+NOISE = Rule.model_validate(
+    {
+        "rule_id": "noise", "version": 1, "kind": "sensor_threshold", "matter": "m",
+        "title": {"en": "x", "zh": "x"}, "text": {"en": "x", "zh": "x"},
+        "legal_basis": {"en": "x", "zh": "x"}, "purpose": "noise_limit",
+        "params": {"quantity": "laeq", "limit": {"above": 70}, "calm_s": 1800},
+        "quiet_after_rejection_s": 7200,
+    }
+)  # fmt: skip
+
+
+def episode(alarm_min: float, last_min: float, *, ended: bool = True) -> SensorFinding:
+    """Minutes from noon."""
+    last_at = NOON + timedelta(minutes=last_min)
+    return SensorFinding(
+        device_id="meter", quantity="laeq", continues=False, onset_at=NOON,
+        alarm_at=NOON + timedelta(minutes=alarm_min), last_at=last_at,
+        end_at=last_at if ended else None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("found", "earlier", "state", "known"),
+    [
+        (episode(30, 40), episode(0, 10), CaseState.LEAD, True),
+        (episode(40.5, 50), episode(0, 10), CaseState.LEAD, False),
+        (episode(0, 20), episode(20, 30), CaseState.DISPATCHED, True),
+        (episode(0, 20), episode(20.5, 30), CaseState.LEAD, False),
+        (episode(0, 20, ended=False), episode(50, 60), CaseState.LEAD, True),
+        (episode(0, 20, ended=False), episode(50.5, 60), CaseState.LEAD, False),
+        (episode(120, 130), episode(0, 10), CaseState.SCREENED_OUT, True),
+        (episode(120, 130), episode(0, 10), CaseState.CANDIDATE, False),
+        (episode(120.5, 130), episode(0, 10), CaseState.NOT_CONFIRMED, False),
+    ],
+)
+def test_an_episode_is_known_by_a_lead_whose_alarm_lies_in_it_or_that_goes_on_to_it(
+    found: SensorFinding, earlier: SensorFinding, state: CaseState, known: bool
+) -> None:
+    assert is_known_episode(NOISE, found, earlier, state) is known

@@ -435,9 +435,35 @@ def test_parameters_of_another_kind_are_refused() -> None:
 
 
 def test_a_rule_survives_being_written_and_read() -> None:
-    for kind in RuleKind:
+    for kind in PURPOSES:
         written = rule(kind).model_dump_json()
         assert Rule.model_validate_json(written) == rule(kind)
+
+
+def sensor_rule(**changes: Any) -> Rule:
+    text = Wording(en="…", zh="…")
+    given = {
+        "rule_id": "noise", "version": 1, "kind": "sensor_threshold", "title": text, "matter": "m",
+        "text": text, "legal_basis": text, "purpose": ZonePurpose.NOISE_LIMIT,
+        "params": {"quantity": "laeq", "limit": {"above": 70}, "night": {"above": 55}}, **changes,
+    }  # fmt: skip
+    return Rule.model_validate(given)
+
+
+def test_a_rule_for_sensors_survives_too_and_is_never_held_against_footage() -> None:
+    assert {kind for kind in RuleKind if not kind.is_of_sensor} == set(PURPOSES)
+    rule_of_noise = sensor_rule()
+    assert Rule.model_validate_json(rule_of_noise.model_dump_json()) == rule_of_noise
+    zone_of_noise = Zone(zone_id="z", purpose=ZonePurpose.NOISE_LIMIT)
+    with pytest.raises(ConfigurationError, match="against readings"):
+        find(rule_of_noise, (zone_of_noise,), ())
+
+
+def test_only_a_rule_for_sensors_needs_no_model() -> None:
+    with pytest.raises(ValidationError, match="needs no model"):
+        sensor_rule(models=(YOLO,))
+    with pytest.raises(ValidationError, match="needs at least one model"):
+        rule(RuleKind.SMOKE, models=())
 
 
 def test_a_rule_is_in_force_from_the_first_moment_and_until_before_the_last() -> None:

@@ -41,7 +41,7 @@ def databases(
     if request.param == "sqlite":
         urls = [f"sqlite:///{tmp_path / 'records.sqlite'}"] * 3
     else:
-        urls = _postgresql_roles(request.getfixturevalue("postgresql_url"))
+        urls = postgresql_roles(request.getfixturevalue("postgresql_url"))
     opened = [Database(url) for url in urls]
     opened[0].migrate()
     yield opened[0], opened[1], opened[2]
@@ -49,7 +49,7 @@ def databases(
         database.close()
 
 
-def _postgresql_roles(server_url: str) -> list[str]:
+def postgresql_roles(server_url: str) -> list[str]:
     """A fresh database and a log-in role for each part; URLs of owner, pipeline, review."""
     name = f"t{uuid.uuid4().hex[:12]}"
     admin = sa.create_engine(server_url, isolation_level="AUTOCOMMIT")

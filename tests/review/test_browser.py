@@ -1,13 +1,15 @@
 """The pages in a real Chromium: playback, overlay, keys, both languages."""
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from enforcement.cases import CaseState
-from tests.review.stage import Stage
+from tests.review.stage import START, Stage
+from tests.review.test_sensor_case import sealed
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
@@ -222,3 +224,20 @@ def test_hostile_metadata_runs_no_script(stage: Stage, open_as: Open) -> None:
     page.wait_for_timeout(200)
     assert "taken" not in page.title()
     assert page.locator("img[src=x]").count() == 0
+
+
+def test_a_case_of_readings_shows_its_trace_and_takes_the_keys(stage: Stage, open_as: Open) -> None:
+    footage = stage.lead(alarm_at=START - timedelta(hours=1))
+    readings = sealed(stage)
+    page = open_as("ana", f"/leads/{readings}")
+    until(page, "document.querySelector('.trace img').naturalWidth === 1280")
+    assert page.locator("video").count() == 0
+    page.keyboard.press("c")
+    page.wait_for_selector("#verdict-form")
+    page.keyboard.press("a")
+    assert page.evaluate("document.querySelector('[name=verdict]:checked').value") == "violation"
+    page.keyboard.press("k")
+    page.wait_for_url(f"**/leads/{footage}*")
+    until(page, f"{CLIP}.readyState >= 2")
+    page.keyboard.press("j")
+    page.wait_for_url(f"**/leads/{readings}*")

@@ -253,7 +253,7 @@ def test_the_same_moment_in_another_zone_is_the_same_digest() -> None:
             (item("clip", "telemetry", None), item("c", "clip", "clip"), COMPLETE[2]),
             "exactly one original",
         ),
-        ((COMPLETE[0], COMPLETE[1], item("b", "clip", "original")), "one clip and one key frame"),
+        ((COMPLETE[0], COMPLETE[1], item("b", "clip", "original")), "one key frame"),
         ((COMPLETE[0], item("f", "key_frame", "original"), item("g", "key_frame", "f")), "clip"),
         ((*COMPLETE, item("clip", "clip", "original")), "same item_id"),
         ((*COMPLETE, item("x", "observation", "nowhere")), "which is not here"),
@@ -271,3 +271,23 @@ def test_a_manifest_with_a_broken_chain_of_origin_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=match):
         manifest(items)
+
+
+OF_READINGS = (
+    item("original", "original", None),
+    item("original-2", "further_original", None),
+    item("readings", "readings", "original"),
+    item("trace", "key_frame", "readings"),
+)
+
+
+def test_only_what_rests_on_readings_needs_no_clip_and_no_model() -> None:
+    assert manifest(OF_READINGS, models=()).models == ()
+    without = tuple(one for one in OF_READINGS if one["kind"] != "readings")
+    without = tuple(
+        one | {"derived_from": "original"} if one["derived_from"] else one for one in without
+    )
+    with pytest.raises(ValueError, match="one clip, unless it rests on readings"):
+        manifest(without)
+    with pytest.raises(ValueError, match="names a model, unless it rests on readings"):
+        manifest(models=())
