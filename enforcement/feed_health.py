@@ -40,6 +40,17 @@ class CollectorReport(Record):
     last_error: str | None = None
 
 
+class SensorTrouble(Record):
+    """A sensor that says the same over and over, or nothing."""
+
+    device_id: Name
+    quantity: Name
+    kind: str
+    """``sensor_stuck`` or ``sensor_missing``."""
+    since: Utc
+    is_over: bool
+
+
 class FeedHealth(Record):
     """All that is known about one feed; counts are of the last day."""
 
@@ -55,6 +66,7 @@ class FeedHealth(Record):
     quarantined: int = 0
     gaps: tuple[FeedGap, ...] = ()
     view: tuple[ViewProblem, ...] = ()
+    sensors: tuple[SensorTrouble, ...] = ()
     collector: CollectorReport | None = None
     """Only of live feeds that are, or were, collected."""
 
@@ -77,6 +89,7 @@ class Trouble(StrEnum):
     COLLECTOR_DOWN = "collector_down"
     NOT_RECORDING = "not_recording"
     VIEW = "view"
+    SENSOR = "sensor"
     CLOCK = "clock"
     QUARANTINE = "quarantine"
     GAPS = "gaps"
@@ -101,6 +114,7 @@ def troubles(health: FeedHealth, now: Utc, silent_after_s: float | None) -> tupl
         if abs(collector.clock_offset_s or 0.0) > CLOCK_OFF_S:
             found.append(Trouble.CLOCK)
     found += [Trouble.VIEW] if health.view else []
+    found += [Trouble.SENSOR] if any(not one.is_over for one in health.sensors) else []
     found += [Trouble.QUARANTINE] if health.quarantined else []
     found += [Trouble.GAPS] if health.gaps else []
     return tuple(sorted(found, key=list(Trouble).index))

@@ -47,6 +47,7 @@ TROUBLES = {
     "collector_down": N_("Collector does not report"),
     "not_recording": N_("Not recording"),
     "view": N_("View impaired"),
+    "sensor": N_("Sensor stuck or silent"),
     "clock": N_("Clock is off"),
     "quarantine": N_("Captures set aside"),
     "gaps": N_("Gaps in the last day"),
@@ -60,6 +61,11 @@ COLLECTING = {
     "refused": N_("refused by the device"),
     "spool_full": N_("spool is full"),
     "stopped": N_("stopped"),
+}
+
+SENSOR_PROBLEMS = {
+    "sensor_stuck": N_("always the same value"),
+    "sensor_missing": N_("no readings"),
 }
 
 VIEW_PROBLEMS = {

@@ -5,9 +5,9 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from enforcement.feed_health import DAY, CollectorReport, FeedGap, FeedHealth
+from enforcement.feed_health import DAY, CollectorReport, FeedGap, FeedHealth, SensorTrouble
 from enforcement.footage import ViewFinding, ViewProblem
-from storage.records import schema
+from storage.records import schema, windows
 from storage.records.database import insert_once
 
 
@@ -56,7 +56,7 @@ def health(connection: sa.Connection, now: datetime) -> dict[str, FeedHealth]:
     known = _captured(connection, since)
     waiting, quarantined = _waiting(connection), _quarantined(connection, since)
     gaps, view = gaps_since(connection, since), _view(connection, since)
-    states = _states(connection)
+    states, sensors = _states(connection), _sensors(connection, since)
     return {
         feed_id: known.get(feed_id, FeedHealth(feed_id=feed_id)).model_copy(
             update={
@@ -64,6 +64,7 @@ def health(connection: sa.Connection, now: datetime) -> dict[str, FeedHealth]:
                 "quarantined": quarantined.get(feed_id, 0),
                 "gaps": tuple(gaps.get(feed_id, ())),
                 "view": tuple(view.get(feed_id, ())),
+                "sensors": sensors.get(feed_id, ()),
                 "collector": states.get(feed_id),
             }
         )
@@ -120,6 +121,19 @@ def _view(connection: sa.Connection, since: datetime) -> dict[str, list[ViewProb
     for feed_id, problem in rows:
         found.setdefault(feed_id, []).append(ViewProblem(problem))
     return found
+
+
+def _sensors(connection: sa.Connection, since: datetime) -> dict[str, tuple[SensorTrouble, ...]]:
+    return {
+        feed_id: tuple(
+            SensorTrouble(
+                device_id=one.device_id, quantity=one.quantity, kind=one.kind,
+                since=one.onset_at, is_over=one.end_at is not None,
+            )
+            for one in problems
+        )
+        for feed_id, problems in windows.problems_since(connection, since).items()
+    }  # fmt: skip
 
 
 def _states(connection: sa.Connection) -> dict[str, CollectorReport]:

@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from enforcement.feed_health import CollectorReport, FeedGap, FeedHealth, Trouble, troubles
+from enforcement.feed_health import (
+    CollectorReport,
+    FeedGap,
+    FeedHealth,
+    SensorTrouble,
+    Trouble,
+    troubles,
+)
 from enforcement.footage import ViewProblem
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -19,6 +26,9 @@ def collector(state: str = "recording", at_s: float = 5.0, **more: Any) -> Colle
     return CollectorReport(at=ago(at_s), state=state, **more)
 
 
+STUCK = SensorTrouble(
+    device_id="noise-7", quantity="la", kind="sensor_stuck", since=ago(4000), is_over=False
+)
 GAP = FeedGap(from_at=ago(100), to_at=ago(90), reason="the camera closed the connection")
 
 
@@ -36,6 +46,8 @@ GAP = FeedGap(from_at=ago(100), to_at=ago(90), reason="the camera closed the con
         ({"collector": collector(clock_offset_s=-2.1)}, None, (Trouble.CLOCK,)),
         ({"collector": collector(clock_offset_s=1.9)}, None, ()),
         ({"view": (ViewProblem.COVERED,)}, None, (Trouble.VIEW,)),
+        ({"sensors": (STUCK,)}, None, (Trouble.SENSOR,)),
+        ({"sensors": (STUCK.model_copy(update={"is_over": True}),)}, None, ()),
         ({"quarantined": 1}, None, (Trouble.QUARANTINE,)),
         ({"gaps": (GAP,)}, None, (Trouble.GAPS,)),
         (

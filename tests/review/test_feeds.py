@@ -8,7 +8,8 @@ import pytest
 from enforcement.feed_health import CollectorReport, FeedGap
 from enforcement.footage import ViewFinding, ViewProblem
 from storage.evidence_store import EvidenceStore
-from storage.records import captures, feeds
+from storage.records import captures, feeds, windows
+from storage.records.windows import SensorProblem
 from tests.review.stage import Stage, make_stage, served
 
 
@@ -84,6 +85,27 @@ def test_metrics_need_their_token_and_tell_what_is_wrong(
     assert 'sightline_feed_gap_seconds_day{feed="gate-cam"} 540.0' in text
     assert 'sightline_feed_trouble{feed="gate-cam",trouble="view"} 1.0' in text
     assert 'sightline_feed_trouble{feed="gate-cam",trouble="silent"} 0.0' in text
+
+
+def test_a_sensor_that_is_stuck_is_told_until_that_is_over(stage: Stage) -> None:
+    since = stage.clock() - timedelta(hours=2)
+    stuck = SensorProblem(
+        feed_id="gate-cam", rule_id="stuck", kind="sensor_stuck", device_id="noise-7",
+        quantity="la", continues=False, onset_at=since, alarm_at=since + timedelta(hours=1),
+        last_at=stage.clock(), end_at=None, reasons=("la stays at 41",),
+    )  # fmt: skip
+    with stage.database.transaction() as connection:
+        windows.note_problems(connection, "gate-cam", since, [stuck])
+        feeds.note_state(
+            connection, "gate-cam", CollectorReport(at=stage.clock(), state="listening")
+        )
+    (line,) = stage.client("ana").get("/api/v1/feeds").json()
+    assert line["troubles"] == ["sensor"]
+    assert "noise-7 · la: always the same value" in stage.client("ana").get("/feeds").text
+    over = stuck.model_copy(update={"end_at": stage.clock()})
+    with stage.database.transaction() as connection:
+        windows.note_problems(connection, "gate-cam", since, [over])
+    assert stage.client("ana").get("/api/v1/feeds").json()[0]["troubles"] == []
 
 
 @pytest.mark.parametrize("path", ["/feeds", "/api/v1/feeds"])
