@@ -69,6 +69,7 @@ def draw_trace(trace: Trace) -> bytes:
             horizontalalignment="left" if name == "alarm" else "right",
         )  # fmt: skip
     _label(axes, trace)
+    figure.legend(loc="outside lower left", ncols=3, frameon=False)
     target = BytesIO()
     canvas.print_png(target, metadata={"Software": "sightline"})  # type: ignore[no-untyped-call]
     return target.getvalue()
@@ -112,7 +113,6 @@ def _label(axes: Axes, trace: Trace) -> None:
     axes.set_title(trace.title, color=_INK, loc="left", fontweight="bold")
     axes.grid(visible=True, color="#d5dbe1", linewidth=0.6)
     axes.margins(x=0.01, y=0.12)
-    axes.legend(loc="lower right", framealpha=0.9)
 
 
 def _x(moment: datetime) -> float:
