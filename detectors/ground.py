@@ -57,7 +57,6 @@ class LeftBehindConfig(DetectorConfig):
     0.0014 and 0.013, on a propped telephone 0.0042 and 0.003."""
 
 
-
 class Ground:
     """What is known of every pixel of a view that stands still."""
 
