@@ -19,6 +19,7 @@ from rich.table import Table
 from enforcement.cases import CaseState
 from enforcement.errors import ConfigurationError, SightlineError
 from enforcement.people import Account, Role
+from pipelines import flights_cli
 from settings.environment import Settings
 from storage.records.database import Database
 
@@ -46,6 +47,7 @@ for name, group in (
     ("catalog", catalog_app),
     ("accounts", accounts_app),
     ("evidence", evidence_app),
+    ("flights", flights_cli.app),
 ):
     app.add_typer(group, name=name)
 
@@ -407,6 +409,28 @@ def demo_render(
         truth = render(scene, target)
         target.with_suffix(".json").write_text(truth.model_dump_json(indent=1), "utf-8")
         typer.echo(target)
+
+
+@demo_app.command("patrol")
+def demo_patrol(
+    folder: Annotated[Path, typer.Argument(help="Where to put both flights and their truth.")],
+    seed: Annotated[int, typer.Option("--seed", help="Another site and another heap.")] = 1,
+) -> None:
+    """Render two flights over one site, with telemetry; a heap of waste lies there on the second.
+
+    Beside them `zones.json`, for `sightline flights compare`, and the truth.
+    """
+    from media.patrol_scenes import patrol, render_patrol
+
+    folder.mkdir(parents=True, exist_ok=True)
+    truth = render_patrol(patrol(seed), folder)
+    zones = [
+        {"zone_id": "site", "purpose": "watched", "polygon": truth.watched},
+        {"zone_id": "car-park", "purpose": "lawful", "polygon": truth.car_park},
+    ]
+    (folder / "zones.json").write_text(json.dumps(zones, indent=1))
+    (folder / "truth.json").write_text(truth.model_dump_json(indent=1))
+    typer.echo(f"{folder / truth.before.video}\n{folder / truth.after.video}")
 
 
 @demo_app.command("evaluation")
