@@ -65,7 +65,7 @@ def test_outages_cost_little_and_are_listed_exactly(
     wait_for_packets(recording, GOP)
     status = recording.status()
     recording.stop()
-    assert_gaps_are_exact(store)
+    assert_gaps_are_exact(store, peer.sent())
     gaps = [gap for segment in store.segments for gap in segment.gaps]
     assert list(status.gaps) == gaps
     assert [gap.reason.split(";")[0] for gap in gaps] == [
@@ -161,7 +161,7 @@ def test_a_killed_recorder_loses_little_and_the_next_one_hands_it_on(tmp_path: P
         assert abs(first.last.camera_at - at_camera(marks[-1])) < EXACT  # type: ignore[operator]
         assert killed_at - marks[-1][1] < 1.0
         assert [gap.reason for gap in second.gaps] == [NOT_RUNNING]
-        assert_gaps_are_exact(store)
+        assert_gaps_are_exact(store, peer.sent())
     assert not any(secret in printed for secret in (*SECRETS, *ENCODED))
 
 
@@ -214,7 +214,7 @@ def test_a_full_spool_pauses_the_recording_and_keeps_what_is_there(
     gaps = [gap for segment in store.segments for gap in segment.gaps]
     assert [gap.reason for gap in gaps][:1] == [SPOOL_FULL]
     assert recording.status().store_error is None
-    assert_gaps_are_exact(store)
+    assert_gaps_are_exact(store, peer.sent())
 
 
 def test_a_disk_that_fails_loses_nothing_that_was_written(peer: Peer, tmp_path: Path) -> None:
