@@ -57,14 +57,14 @@ def test_a_file_too_large_for_memory_is_refused_unless_it_is_a_stream(
 def samples() -> Path:
     folder = os.environ.get("SIGHTLINE_SAMPLES", "")
     if not folder:
-        pytest.skip("SIGHTLINE_SAMPLES names no folder")
+        pytest.skip("SIGHTLINE_SAMPLES names no folder: no file of a real aircraft is read")
     return Path(folder)
 
 
 def sample(samples: Path, name: str, **conventions: Any) -> TelemetryLog:
     path = samples / "telemetry" / name
     if not path.exists():
-        pytest.skip(f"there is no {name} among the samples")
+        pytest.skip(f"there is no {name} among the samples: that dialect is not checked on it")
     return read_telemetry(path, TelemetryConventions(**conventions))
 
 
