@@ -8,7 +8,9 @@
     ├── BadTelemetry             quarantine: the bytes are kept, no position can be read from them
     ├── NoGroundPosition         go on without: the view does not meet the ground at a known place
     ├── FeedUnavailable          retry: the camera or its network does not answer
+    │   └── CredentialsRefused   retry rarely: too many wrong passwords lock the account
     ├── StoreUnavailable         retry: the object store or the database does not answer
+    │   └── SpoolFull            retry: the spool takes no more until the store is back
     ├── EvidenceError            stop: stored bytes, lock or digest are not what was recorded
     ├── ModelError               stop: a model file is missing or is not the one pinned
     ├── StepsFailed              retry: of a batch some captures failed; the text names each
@@ -42,11 +44,19 @@ class NoGroundPosition(SightlineError):
 
 
 class FeedUnavailable(SightlineError):
-    """A source does not answer, refuses the credentials, or ended early."""
+    """A source does not answer, or ended early."""
+
+
+class CredentialsRefused(FeedUnavailable):
+    """The camera does not take user and password: too many tries lock the account."""
 
 
 class StoreUnavailable(SightlineError):
     """The object store or the records database does not answer."""
+
+
+class SpoolFull(StoreUnavailable):
+    """The spool has no room for another batch, or its disk has none."""
 
 
 class EvidenceError(SightlineError):

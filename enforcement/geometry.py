@@ -66,6 +66,11 @@ def intersection(a: Box, b: Box) -> float:
     return max(0.0, width) * max(0.0, height)
 
 
+def at_one_place(a: Box, b: Box) -> bool:
+    """Whether boxes touch when grown by half their size on each side."""
+    return intersection(a.grown(0.5), b.grown(0.5)) > 0
+
+
 def iou(a: Box, b: Box) -> float:
     """Intersection over union, 0 to 1."""
     shared = intersection(a, b)

@@ -5,14 +5,13 @@ from datetime import datetime, timedelta
 from enforcement.cases import CaseState, Lead
 from enforcement.episodes import SensorFinding
 from enforcement.geometry import Box, intersection, iou
+from enforcement.occupancy import SAME_VEHICLE
 from enforcement.rules import Rule, RuleKind
 from enforcement.sensor_rules import calm_s
 
 _NEARBY = 0.25
 """Boxes are grown by a quarter of their size on each side before they are compared: the same bag
 seen from another frame rate or by another model version is never outlined exactly alike."""
-
-_SAME_VEHICLE = 0.5
 
 _NONE = timedelta(0)
 
@@ -43,7 +42,7 @@ def _same_place(rule: Rule, a: Box, b: Box) -> bool:
         return True
     # Vehicles stand close to each other, and each is an incident of its own.
     if rule.kind is RuleKind.STOPPED_VEHICLE:
-        return iou(a, b) > _SAME_VEHICLE
+        return iou(a, b) > SAME_VEHICLE
     return intersection(a.grown(_NEARBY), b.grown(_NEARBY)) > 0
 
 

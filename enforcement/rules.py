@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from enforcement.dumping import LeftBehind, left_behind
 from enforcement.errors import ConfigurationError
 from enforcement.footage import Observation
-from enforcement.geometry import Box, intersection, iou
+from enforcement.geometry import Box, at_one_place, iou
 from enforcement.hazards import NoHelmet, OpenFire, Smoke, no_helmet, open_fire, smoke
 from enforcement.model import Name, Record, Score, Utc
 from enforcement.occupancy import (
@@ -36,9 +36,6 @@ from enforcement.throwing import Thrown, thrown
 _RAISED_BEFORE_S = 1.0
 """An alarm so long before the capture begins was raised by the capture before, which knew as much.
 What lies nearer to the border may be found twice: it is one incident all the same."""
-
-_NEARBY = 0.5
-"""Boxes that touch when grown by half their size on each side are at one place."""
 
 
 class RuleKind(StrEnum):
@@ -296,8 +293,7 @@ def _is_same_incident(rule: Rule, first: Finding, later: Finding) -> bool:
         return True
     if rule.kind is RuleKind.STOPPED_VEHICLE:  # two vans side by side are two incidents
         return shared or iou(first.box, later.box) > SAME_VEHICLE
-    near = intersection(first.box.grown(_NEARBY), later.box.grown(_NEARBY)) > 0
-    return shared or near
+    return shared or at_one_place(first.box, later.box)
 
 
 def _joined(first: Finding, later: Finding) -> Finding:

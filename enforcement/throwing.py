@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from enforcement.footage import Label
-from enforcement.geometry import Box, contains, covered, intersection
+from enforcement.geometry import Box, at_one_place, contains, covered
 from enforcement.model import Record, Score
 from enforcement.places import Zone
 from enforcement.scene import Incident, Scene, Seconds, Seen, moments
@@ -22,9 +22,6 @@ _HEIGHTS_M = {Label.PERSON: 1.7, Label.BICYCLE: 1.5, Label.CAR: 1.5, Label.MOTOR
 
 _COMES_TO_REST_S = 0.5
 """What rolls or is found a little early."""
-
-_NEARBY = 0.5
-"""Boxes that touch when grown by half their size on each side are at one place."""
 
 
 class Thrown(Record):
@@ -108,7 +105,7 @@ def _is_confirmed(params: Thrown, thing: Seen, scene: Scene) -> bool:
         and one.track.score >= params.found_score
         and one.track.traits.get("edge_ratio", 0.0) >= params.found_edges
         and ended_s - _COMES_TO_REST_S <= one.track.first_s <= thing.track.last_s
-        and intersection(one.track.points[0].box.grown(_NEARBY), end.grown(_NEARBY)) > 0
+        and at_one_place(one.track.points[0].box, end)
         for one in scene.seen
     )
 

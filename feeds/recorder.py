@@ -13,10 +13,15 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from enforcement.errors import ConfigurationError, FeedUnavailable, StoreUnavailable
+from enforcement.errors import (
+    ConfigurationError,
+    CredentialsRefused,
+    FeedUnavailable,
+    StoreUnavailable,
+)
 from enforcement.model import Name, Record, Utc
 from enforcement.places import RtspSource
-from feeds.rtsp import Clock, CredentialsRefused, LiveCamera, expanded, live_camera, redacted
+from feeds.rtsp import Clock, LiveCamera, expanded, live_camera, redacted
 from feeds.segments import Gap, Segment, SegmentFolder
 from feeds.tape import ClockTrack, Tape
 
@@ -112,7 +117,7 @@ class Recorder:
         feed_id: str,
         source: RtspSource,
         folder: Path,
-        finished: Callable[[Segment], None],
+        finished: Callable[[Segment], object],
         *,
         environ: Mapping[str, str],
         clock: Clock,

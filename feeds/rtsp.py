@@ -17,7 +17,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from enforcement.errors import ConfigurationError, FeedUnavailable
+from enforcement.errors import ConfigurationError, CredentialsRefused, FeedUnavailable
 from enforcement.places import RtspSource
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -39,10 +39,6 @@ _REFUSALS = (
 )
 
 Clock = Callable[[], datetime]
-
-
-class CredentialsRefused(FeedUnavailable):
-    """The camera does not take user and password: too many tries lock the account."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from enforcement.errors import EvidenceError, StoreUnavailable
+from enforcement.errors import EvidenceError, SpoolFull, StoreUnavailable
 
 _STAMP = "%Y%m%dT%H%M%S%f"
 _NAME = re.compile(
@@ -23,10 +23,6 @@ _NAME = re.compile(
 )
 _DRAFT_SUFFIX = ".part"
 _FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-
-class SpoolFull(StoreUnavailable):
-    """The spool has no room for another batch, or its disk has none."""
 
 
 @dataclass(frozen=True)

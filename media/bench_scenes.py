@@ -120,7 +120,7 @@ def _told(
 def _cast(plan: _Plan, duration_s: float) -> tuple[Actor, ...]:
     """All who act, laid evenly over the footage and then filled up with passers-by."""
     chance = np.random.default_rng(plan.seed)
-    director = Director(plan.place, TUNING, chance, duration_s)
+    director = Director(plan.place, TUNING, chance)
     actors: list[Actor] = []
     if duration_s >= _EVENTS_FROM_S:
         dumpings = max(1, round(plan.dumpings * duration_s / _FULL_S))

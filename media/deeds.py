@@ -55,11 +55,10 @@ class Ensemble:
 
 
 class Director:
-    """Lays doings into one place. ``end_s`` is the end of the clip."""
+    """Lays doings into one place."""
 
-    def __init__(self, place: Locality, ensemble: Ensemble, chance: np.random.Generator,
-                 end_s: float) -> None:  # fmt: skip
-        self.place, self.ensemble, self._chance, self._end_s = place, ensemble, chance, end_s
+    def __init__(self, place: Locality, ensemble: Ensemble, chance: np.random.Generator) -> None:
+        self.place, self.ensemble, self._chance = place, ensemble, chance
 
     # -- dumping -----------------------------------------------------------------------------
 

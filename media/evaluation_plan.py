@@ -298,7 +298,7 @@ def _clip(split: Split, number: int, row: _Row) -> EvaluationClip:
     is_long = row.after_s[0] > 100
     duration_s = float(round(at_s + float(chance.uniform(*row.after_s))))
     ensemble = TUNING if split == "tuning" else HELD_BACK
-    director = Director(place, ensemble, chance, duration_s)
+    director = Director(place, ensemble, chance)
     size = _SIZES[2 + number % 3] if is_long else _SIZES[int(chance.integers(len(_SIZES)))]
     moving = row.conditions.turned_s is not None or bool(
         row.conditions.pan_px or row.conditions.handheld_px

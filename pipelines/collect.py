@@ -5,7 +5,6 @@ acknowledgement to the peer. While the store is away batches wait in a bounded s
 are acknowledged from there; once the spool is full nothing is acknowledged, and the peers wait.
 """
 
-import fcntl
 import logging
 import random
 import signal
@@ -15,12 +14,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
 from enforcement.errors import (
-    ConfigurationError,
     EvidenceError,
     SightlineError,
     StoreUnavailable,
@@ -31,6 +28,7 @@ from feeds.hj212_listener import Hj212Listener
 from feeds.messages import Keep
 from feeds.mqtt import MqttListener
 from feeds.spool import Spool, SpooledBatch
+from pipelines.processes import sole_process
 from pipelines.pull import file_batch
 from pipelines.recordings import Recording
 from pipelines.wiring import Wiring, wire
@@ -76,7 +74,9 @@ def collect(wiring: Wiring, stop: threading.Event, *, spool_bytes: int = SPOOL_B
     Raises ConfigurationError if another collector runs on this home, or there is no catalog.
     """
     home = wiring.settings.home
-    with _sole_collector(home / "run" / "collect.lock"):
+    # Two collectors would throw each other out of the brokers.
+    refusal = f"another `sightline collect` runs on {home}: end it first"
+    with sole_process(home / "run" / "collect.lock", refusal):
         archive = Archive(wiring, Spool(home / "message-spool", spool_bytes))
         catalogs = CatalogFolder(wiring.settings.catalog_folder)
         with archive.draining() as drain:
@@ -311,20 +311,3 @@ class _Listening:
                 lasted = time.monotonic() - began > _LONGEST_WAIT_S
                 wait_s = _FIRST_WAIT_S if lasted else min(_LONGEST_WAIT_S, wait_s * 2)
                 self._stop.wait(random.uniform(0.5, 1.0) * wait_s)  # noqa: S311
-
-
-@contextmanager
-def _sole_collector(path: Path) -> Iterator[None]:
-    """Hold the home's lock: two collectors would throw each other out of the brokers.
-
-    The kernel lets go of it when the process ends, however it ends.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with path.open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigurationError(
-                f"another `sightline collect` runs on {path.parent.parent}: end it first"
-            ) from error
-        yield

@@ -8,7 +8,7 @@ import numpy as np
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from enforcement.errors import ConfigurationError, SightlineError
+from enforcement.errors import ConfigurationError
 
 app = typer.Typer(no_args_is_help=True, help="Footage of patrol drones.")
 
@@ -56,7 +56,8 @@ def compare(
         classify=CropClassifier.blobs(backbone).classify,
     )
     if found.refusal is not None:
-        raise SightlineError(f"the flights cannot be compared: {found.refusal}")
+        typer.echo(f"the flights cannot be compared: {found.refusal}", err=True)
+        raise typer.Exit(1)
     findings = changes_on_ground(ChangeOnGround(), known, found.changes)
     if pictures is not None:
         pictures.mkdir(parents=True, exist_ok=True)

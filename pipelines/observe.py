@@ -41,7 +41,7 @@ def observe(capture_id: str, progress: Callable[[str, float], None] | None = Non
         capture = captures.load_capture(connection, capture_id)
         seen = captures.observation_objects(connection, capture_id)
     if capture.object.media_type == MESSAGES:
-        from pipelines.sensing import read_capture
+        from pipelines.sensing import read_capture  # pandas: not for those who look at footage
 
         return read_capture(capture_id)
     cascade = wiring.cascade_for(wiring.catalog.feed(capture.feed_id))

@@ -241,8 +241,8 @@ def members(token: str, service: str | None = None) -> list[psutil.Process]:
 
 
 @contextmanager
-def sole_supervisor(path: Path) -> Iterator[None]:
-    """Hold the home's lock; raises ConfigurationError if another supervisor holds it.
+def sole_process(path: Path, refusal: str) -> Iterator[None]:
+    """Hold a lock; raises ConfigurationError with that text if another process holds it.
 
     The kernel lets go of it when the process ends, however it ends.
     """
@@ -251,10 +251,7 @@ def sole_supervisor(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ConfigurationError(
-                f"another `sightline up` runs on {path.parent.parent}: end it, or set"
-                " SIGHTLINE_HOME and the ports for a second instance"
-            ) from error
+            raise ConfigurationError(refusal) from error
         yield
 
 

@@ -7,7 +7,6 @@ from functools import partial
 from enforcement.feed_health import CollectorReport
 from enforcement.places import Feed, RtspSource
 from feeds.recorder import Recorder
-from feeds.segments import Segment
 from pipelines.pull import file_segment
 from pipelines.wiring import Wiring
 
@@ -29,7 +28,7 @@ class Recording:
             feed.feed_id,
             source,
             wiring.settings.home / "camera-spool" / feed.feed_id,
-            partial(_file, wiring, feed),
+            partial(file_segment, wiring, feed),
             environ=environ,
             clock=wiring.clock,
             spool_limit_bytes=spool_bytes,
@@ -52,7 +51,3 @@ class Recording:
             clock_offset_s=status.camera_ahead_s,
             last_error=status.store_error or (status.last_error if status.silent_s > 1 else None),
         )
-
-
-def _file(wiring: Wiring, feed: Feed, segment: Segment) -> None:
-    file_segment(wiring, feed, segment)

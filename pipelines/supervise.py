@@ -19,7 +19,7 @@ from pipelines.processes import (
     Ledger,
     Part,
     end_parts,
-    sole_supervisor,
+    sole_process,
 )
 from settings.environment import Settings
 from storage import seaweed
@@ -65,7 +65,11 @@ def run(
     home = settings.home.expanduser().absolute()
     settings = settings.model_copy(update={"home": home})
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with sole_supervisor(home / "run" / "up.lock"):
+    refusal = (
+        f"another `sightline up` runs on {home}: end it, or set SIGHTLINE_HOME and the ports for a"
+        " second instance"
+    )
+    with sole_process(home / "run" / "up.lock", refusal):
         ledger = Ledger(home / "run" / "processes.json")
         if orphans := ledger.end_orphans():
             echo(f"ended {orphans} processes that an earlier run left behind")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from enforcement.errors import EvidenceError, StoreUnavailable
-from feeds.spool import Spool, SpoolFull
+from enforcement.errors import EvidenceError, SpoolFull, StoreUnavailable
+from feeds.spool import Spool
 
 AT = datetime(2026, 11, 24, 8, 0, 0, 123456, tzinfo=UTC)
 

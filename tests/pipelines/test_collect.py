@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from enforcement.errors import ConfigurationError, EvidenceError
+from enforcement.errors import ConfigurationError, EvidenceError, SpoolFull
 from enforcement.feed_health import CollectorReport
 from feeds.hj212 import PacketParser, acknowledgement, framed, packet_of
 from feeds.messages import MEDIA_TYPE, Message, encode_batch
-from feeds.spool import Spool, SpoolFull
+from feeds.spool import Spool
 from pipelines import pull
 from pipelines.collect import Archive, collect
 from storage.records import captures

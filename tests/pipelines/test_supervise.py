@@ -19,8 +19,8 @@ from pydantic import SecretStr
 from enforcement.errors import ConfigurationError
 from pipelines import supervise
 from pipelines.parts import services
-from pipelines.processes import Child, Ledger, Service, end, members, sole_supervisor
-from pipelines.supervise import Supervisor, require_free_ports
+from pipelines.processes import Child, Ledger, Service, end, members, sole_process
+from pipelines.supervise import Supervisor, require_free_ports, run
 from settings.environment import Settings
 
 SLEEP = "import time; time.sleep(60)"
@@ -205,16 +205,24 @@ def test_a_stranger_who_got_an_old_process_id_is_left_alone(tmp_path: Path) -> N
         stranger.wait()
 
 
-def test_two_supervisors_cannot_share_a_home(tmp_path: Path) -> None:
+def test_two_processes_cannot_hold_one_lock(tmp_path: Path) -> None:
     lock = tmp_path / "run" / "up.lock"
     with (
-        sole_supervisor(lock),
-        pytest.raises(ConfigurationError, match="another `sightline up`"),
-        sole_supervisor(lock),
+        sole_process(lock, "another one runs here"),
+        pytest.raises(ConfigurationError, match="another one runs here"),
+        sole_process(lock, "another one runs here"),
     ):
         pass
-    with sole_supervisor(lock):
+    with sole_process(lock, "another one runs here"):
         pass
+
+
+def test_two_supervisors_cannot_share_a_home(tmp_path: Path) -> None:
+    with (
+        sole_process(tmp_path / "run" / "up.lock", "…"),
+        pytest.raises(ConfigurationError, match="another `sightline up` runs on"),
+    ):
+        run(Settings(home=tmp_path), echo=print, prepare=list)
 
 
 def test_a_taken_port_is_named_with_its_variable_before_anything_starts(tmp_path: Path) -> None:
