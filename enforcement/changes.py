@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from enforcement.flights import GroundPoint, GroundPolygon, ground_contains, turned
 from enforcement.model import Name, Record, Score
+from enforcement.places import GroundZone, ZonePurpose
 
 Radius = Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)]
 SquareMetres = Annotated[float, Field(ge=0, le=1e8, allow_inf_nan=False)]
@@ -19,23 +20,6 @@ Sign = Literal["appeared", "disappeared", "replaced"]
 
 _SEMI_MAJOR_M, _ECCENTRICITY_2 = 6_378_137.0, 0.006_694_379_990_14
 """Of the WGS84 ellipsoid."""
-
-
-class GroundZonePurpose(StrEnum):
-    """What a polygon on the ground means to this rule."""
-
-    WATCHED = "watched"
-    LAWFUL = "lawful"
-    """Things may come and go here: a car park, a store yard, a building site with a permit."""
-
-
-class GroundZone(Record):
-    """A named polygon on the ground."""
-
-    zone_id: Name
-    purpose: GroundZonePurpose
-    polygon: Annotated[GroundPolygon, Field(min_length=3)]
-    title: str = ""
 
 
 class Change(Record):
@@ -89,7 +73,7 @@ class Objection(StrEnum):
     VEHICLE = "vehicle"
     NOT_WASTE = "not_waste"
     OUTSIDE = "outside"
-    """In no watched zone."""
+    """In no zone that the rule watches."""
     LAWFUL_PLACE = "lawful_place"
 
 
@@ -111,9 +95,9 @@ class ChangeFinding(Record):
 
 
 def objections(
-    params: ChangeOnGround, zones: Iterable[GroundZone], change: Change
+    params: ChangeOnGround, purpose: ZonePurpose, zones: Iterable[GroundZone], change: Change
 ) -> tuple[Objection, ...]:
-    """Every reason why this change is no finding; none if it is one."""
+    """Every reason why this change is no finding in zones of this purpose; none if it is one."""
     zones = tuple(zones)
     found = []
     if change.sign == "disappeared":
@@ -126,7 +110,7 @@ def objections(
         found.append(Objection.VEHICLE)
     if change.shows and change.shows.get("waste", 0.0) < params.waste_min:
         found.append(Objection.NOT_WASTE)
-    if _watched(zones, change.place) is None:
+    if _watched(purpose, zones, change.place) is None:
         found.append(Objection.OUTSIDE)
     if any(_reaches(zone, change.place, params.lawful_margin_m) for zone in _lawful(zones)):
         found.append(Objection.LAWFUL_PLACE)
@@ -134,18 +118,21 @@ def objections(
 
 
 def changes_on_ground(
-    params: ChangeOnGround, zones: Iterable[GroundZone], changes: Sequence[Change]
+    params: ChangeOnGround,
+    purpose: ZonePurpose,
+    zones: Iterable[GroundZone],
+    changes: Sequence[Change],
 ) -> tuple[ChangeFinding, ...]:
-    """The findings, one for each place in a zone, the surest first.
+    """The findings, one for each place in a zone of this purpose, the surest first.
 
-    Changes count that are new, large and sure enough, are no vehicle, and lie in a watched zone
-    and in no lawful area. Those that may lie at one place are one finding.
+    Changes count that are new, large and sure enough, are no vehicle, and lie in such a zone and in
+    no lawful area. Those that may lie at one place are one finding.
     """
     zones = tuple(zones)
     watched: dict[str, list[int]] = {}
     for number, change in enumerate(changes):
-        zone = _watched(zones, change.place)
-        if zone is not None and not objections(params, zones, change):
+        zone = _watched(purpose, zones, change.place)
+        if zone is not None and not objections(params, purpose, zones, change):
             watched.setdefault(zone.zone_id, []).append(number)
     titles = {zone.zone_id: zone.title or zone.zone_id for zone in zones}
     findings = [
@@ -261,17 +248,18 @@ def _moved(start: GroundPoint, east_m: float, north_m: float) -> GroundPoint:
     return GroundPoint(latitude_deg, turned(start.longitude_deg + east_m / east))
 
 
-def _watched(zones: Iterable[GroundZone], place: GroundPoint) -> GroundZone | None:
-    """The first watched zone in which the place lies."""
+def _watched(
+    purpose: ZonePurpose, zones: Iterable[GroundZone], place: GroundPoint
+) -> GroundZone | None:
+    """The first zone of this purpose in which the place lies."""
     for zone in zones:
-        inside = ground_contains(zone.polygon, place)
-        if zone.purpose is GroundZonePurpose.WATCHED and inside:
+        if zone.purpose is purpose and ground_contains(zone.polygon, place):
             return zone
     return None
 
 
 def _lawful(zones: Iterable[GroundZone]) -> list[GroundZone]:
-    return [zone for zone in zones if zone.purpose is GroundZonePurpose.LAWFUL]
+    return [zone for zone in zones if zone.purpose is ZonePurpose.LAWFUL_USE]
 
 
 def _reaches(zone: GroundZone, place: GroundPoint, margin_m: float) -> bool:

@@ -1,4 +1,4 @@
-"""Drone flights: what a mission allows, where the aircraft was, and whether the one kept to the
+"""Drone flights: what an approval allows, where the aircraft was, and whether the one kept to the
 other."""
 
 from bisect import bisect_left
@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from enforcement.geometry import Point, contains
-from enforcement.model import Name, Record, Utc
+from enforcement.model import Record, Utc
 
 Latitude = Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)]
 Longitude = Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
@@ -108,96 +108,6 @@ class FlightApproval(Record):
         if self.valid_from >= self.valid_until:
             raise ValueError("valid_until must lie after valid_from")
         return self
-
-
-class Waypoint(Record):
-    """A stop of the planned route; height above the place of take-off."""
-
-    latitude_deg: Latitude
-    longitude_deg: Longitude
-    height_m: Annotated[float, Field(ge=0, le=10_000)]
-
-
-class FileCounts(Record):
-    """Files of one flight, by kind."""
-
-    videos: Annotated[int, Field(ge=0)] = 0
-    stills: Annotated[int, Field(ge=0)] = 0
-    telemetry: Annotated[int, Field(ge=0)] = 0
-
-    def reaches(self, expected: "FileCounts") -> bool:
-        """Whether of every kind at least as many files are there."""
-        return (
-            self.videos >= expected.videos
-            and self.stills >= expected.stills
-            and self.telemetry >= expected.telemetry
-        )
-
-
-class Mission(Record):
-    """A patrol as it is planned and approved, flown once for each turn of its schedule."""
-
-    mission_id: Name
-    title: str
-    site_id: Name
-    device_id: Name
-    """The aircraft; its reviews stand in the catalog's devices."""
-    purpose: Annotated[str, StringConstraints(min_length=1)]
-    approval: FlightApproval
-    route: tuple[Waypoint, ...] = ()
-    schedule: Annotated[str, StringConstraints(pattern=r"^\S+( \S+){4}$")] | None = None
-    """Five cron fields in the zone of ``conventions``, or in UTC. None: flown when called for."""
-    expected_files: FileCounts | None = None
-    """What one flight brings; None where only the dock's own count or time tells."""
-    grace_s: Annotated[float, Field(ge=0, le=7 * 86_400)] = 3_600.0
-    """After the last file; then a flight is closed, whether or not its files are complete."""
-    conventions: TelemetryConventions = TelemetryConventions()
-
-    @model_validator(mode="after")
-    def _route_stays_inside(self) -> Self:
-        for number, stop in enumerate(self.route, start=1):
-            if not ground_contains(
-                self.approval.area, GroundPoint(stop.latitude_deg, stop.longitude_deg)
-            ):
-                raise ValueError(f"waypoint {number} lies outside the approved area")
-            limit = self.approval.max_height_m
-            if limit is not None and stop.height_m > limit:
-                raise ValueError(f"waypoint {number} lies above the approved {limit:g} m")
-        return self
-
-
-class Completeness(StrEnum):
-    """How far the files of a flight have arrived."""
-
-    AWAITED = "awaited"
-    COMPLETE = "complete"
-    OVERDUE = "overdue"
-    """The grace time has passed: closed with what is there."""
-
-
-def completeness(
-    mission: Mission,
-    arrived: FileCounts,
-    last_arrival: Utc,
-    now: Utc,
-    dock_counts: tuple[int, int] | None = None,
-) -> Completeness:
-    """Whether a flight may be worked on.
-
-    ``dock_counts``: files that the dock expects and those that it uploaded, from its last
-    ``file_upload_callback``. Without it and without expected files, only the grace time tells.
-    """
-    stated: list[bool] = []
-    if mission.expected_files is not None:
-        stated.append(arrived.reaches(mission.expected_files))
-    if dock_counts is not None:
-        expected, uploaded = dock_counts
-        here = arrived.videos + arrived.stills + arrived.telemetry
-        stated.append(expected > 0 and uploaded >= expected and here >= expected)
-    if stated and all(stated):
-        return Completeness.COMPLETE
-    waited_s = (now - last_arrival).total_seconds()
-    return Completeness.OVERDUE if waited_s >= mission.grace_s else Completeness.AWAITED
 
 
 class Trespass(StrEnum):

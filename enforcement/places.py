@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from enforcement.flights import GroundPoint, GroundPolygon
 from enforcement.geometry import WHOLE_FRAME, Polygon
 from enforcement.model import Name, Record, Utc
 from enforcement.readings import (
@@ -28,6 +29,9 @@ class ZonePurpose(StrEnum):
     NOISE_LIMIT = "noise_limit"
     EMISSION_LIMIT = "emission_limit"
     """For what sensors measure in air, water and flue gas."""
+    LAWFUL_USE = "lawful_use"
+    """Forbids nothing: things may come and go there, as in a car park, a store yard or a building
+    site with a permit. On the ground, it keeps changes from counting."""
 
 
 class Zone(Record):
@@ -39,6 +43,15 @@ class Zone(Record):
     zone_id: Name
     purpose: ZonePurpose
     polygon: Annotated[Polygon, Field(min_length=3)] = WHOLE_FRAME
+    title: str = ""
+
+
+class GroundZone(Record):
+    """A named polygon on the ground."""
+
+    zone_id: Name
+    purpose: ZonePurpose
+    polygon: Annotated[GroundPolygon, Field(min_length=3)]
     title: str = ""
 
 
@@ -60,6 +73,8 @@ class Device(Record):
     device_id: Name
     title: str
     purpose: str
+    place: GroundPoint | None = None
+    """Where it stands; of a camera, the mast. None for what moves."""
     location_published_at: Utc | None = None
     legal_review: str = ""
     technical_review: str = ""
@@ -187,6 +202,37 @@ class Hj212Source(Record):
         return self
 
 
+class DroneFolder(Record):
+    """A folder into which drones' cards or docks put their files: ``MISSION/FLIGHT/…`` below it.
+
+    A relative path starts in the home folder.
+    """
+
+    kind: Literal["drone_folder"] = "drone_folder"
+    path: str
+    settle_s: Annotated[float, Field(ge=0, le=3600)] = 5.0
+    """A file counts as finished once its size and time have not changed for so long."""
+
+
+class DroneBucket(Record):
+    """A bucket into which docks upload by themselves: ``MISSION/FLIGHT/…`` below the prefix.
+
+    DJI docks take the part before the flight from the ``object_key_prefix`` that they are given.
+    """
+
+    kind: Literal["drone_bucket"] = "drone_bucket"
+    endpoint: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+(:\d+)?$")]
+    """``host`` or ``host:port`` of the S3 server."""
+    secure: bool = True
+    bucket: Annotated[str, StringConstraints(min_length=3, max_length=63)]
+    prefix: Annotated[str, StringConstraints(max_length=512)] = ""
+    access_key_variable: EnvironmentVariable
+    secret_key_variable: EnvironmentVariable
+
+
+DroneSource = DroneFolder | DroneBucket
+"""Sources of whole flights: see ``enforcement.missions``."""
+
 MessageSource = MqttSource | Hj212Source
 """Sources to which a process must listen all the time: see ``sightline collect``."""
 
@@ -199,9 +245,13 @@ class Feed(Record):
     site_id: Name
     device_id: Name | None = None
     source: Annotated[
-        FolderSource | RtspSource | MqttSource | Hj212Source, Field(discriminator="kind")
+        FolderSource | RtspSource | MqttSource | Hj212Source | DroneFolder | DroneBucket,
+        Field(discriminator="kind"),
     ]
     zones: tuple[Zone, ...] = ()
+    in_view: Annotated[GroundPolygon, Field(min_length=3)] | None = None
+    """Of a fixed camera: the ground that it sees. Findings of other feeds there are then shown with
+    its footage."""
     clock_offset_s: float = 0.0
     """What must be added to the device's clock to get true UTC."""
     silent_after_s: Annotated[float, Field(gt=0)] | None = None

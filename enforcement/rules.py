@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from enforcement.changes import ChangeOnGround
 from enforcement.dumping import LeftBehind, left_behind
 from enforcement.errors import ConfigurationError
 from enforcement.footage import Observation
@@ -51,6 +52,7 @@ class RuleKind(StrEnum):
     SENSOR_HOURLY_MEAN = "sensor_hourly_mean"
     SENSOR_STUCK = "sensor_stuck"
     SENSOR_MISSING = "sensor_missing"
+    CHANGE_ON_GROUND = "change_on_ground"
 
     @property
     def is_of_sensor(self) -> bool:
@@ -59,6 +61,12 @@ class RuleKind(StrEnum):
             RuleKind.SENSOR_THRESHOLD, RuleKind.SENSOR_RATE_OF_CHANGE, RuleKind.SENSOR_HOURLY_MEAN,
             RuleKind.SENSOR_STUCK, RuleKind.SENSOR_MISSING,
         }  # fmt: skip
+
+    @property
+    def is_of_footage(self) -> bool:
+        """Whether it is held against what models saw in one capture, and not against readings or
+        against two flights over one place."""
+        return not self.is_of_sensor and self is not RuleKind.CHANGE_ON_GROUND
 
     @property
     def needs_fixed_view(self) -> bool:
@@ -110,12 +118,12 @@ class Rule(Record):
         | SensorRateOfChange
         | SensorHourlyMean
         | SensorStuck
-        | SensorMissing,
+        | SensorMissing
+        | ChangeOnGround,
         Field(discriminator="kind"),
     ]
     models: tuple[Name, ...] = ()
-    """Whose observations it is held against; a rule for sensors has none, any other at least
-    one."""
+    """Whose observations it is held against: at least one for a rule of footage, else none."""
     valid_from: Utc | None = None
     valid_until: Utc | None = None
     quiet_after_rejection_s: Seconds = 0.0
@@ -135,8 +143,8 @@ class Rule(Record):
             raise ValueError(f"parameters of {self.params.kind} in a rule of kind {self.kind}")
         if self.valid_from and self.valid_until and self.valid_from >= self.valid_until:
             raise ValueError("valid_until must lie after valid_from")
-        if self.kind.is_of_sensor == bool(self.models):
-            needed = "no model" if self.kind.is_of_sensor else "at least one model"
+        if self.kind.is_of_footage != bool(self.models):
+            needed = "at least one model" if self.kind.is_of_footage else "no model"
             raise ValueError(f"a rule of kind {self.kind} needs {needed}")
         return self
 
@@ -182,15 +190,16 @@ def find(
 ) -> tuple[Finding, ...]:
     """All incidents of one capture, in the order of their alarms, one finding each.
 
-    Rules for sensors are not for it: see ``enforcement.sensing``; ConfigurationError is raised.
+    Only for rules of footage; ConfigurationError is raised for others: see ``enforcement.sensing``
+    and ``enforcement.changes``.
 
     ``observations`` are those of one capture, one for each model. Raises ConfigurationError if
     one of the rule's models has not looked: absence of an observation is no absence of things.
     That the view was unsteady is believed of any of them, whether the rule names it or not, and
     matters to the kinds of rules that rest on a fixed view.
     """
-    if rule.kind.is_of_sensor:
-        raise ConfigurationError(f"rule {rule.rule_id} is held against readings, not footage")
+    if not rule.kind.is_of_footage:
+        raise ConfigurationError(f"rule {rule.rule_id} is not held against a single capture")
     seen = {observation.model: observation for observation in observations}
     missing = [model for model in rule.models if model not in seen]
     if missing:

@@ -425,8 +425,8 @@ def demo_patrol(
     folder.mkdir(parents=True, exist_ok=True)
     truth = render_patrol(patrol(seed), folder)
     zones = [
-        {"zone_id": "site", "purpose": "watched", "polygon": truth.watched},
-        {"zone_id": "car-park", "purpose": "lawful", "polygon": truth.car_park},
+        {"zone_id": "site", "purpose": "no_dumping", "polygon": truth.watched},
+        {"zone_id": "car-park", "purpose": "lawful_use", "polygon": truth.car_park},
     ]
     (folder / "zones.json").write_text(json.dumps(zones, indent=1))
     (folder / "truth.json").write_text(truth.model_dump_json(indent=1))

@@ -49,7 +49,7 @@ def correlate(capture_id: str, pins: Mapping[str, int] | None = None) -> list[st
 def _findings(
     rule: Rule, feed: Feed, capture: Capture, observations: list[Observation]
 ) -> tuple[Finding, ...]:
-    if rule.kind.is_of_sensor or not rule.is_valid_at(capture.captured_at):
+    if not rule.kind.is_of_footage or not rule.is_valid_at(capture.captured_at):
         return ()
     zones = tuple(zone for zone in feed.zones if zone.purpose is rule.purpose)
     return find(rule, zones, tuple(observations)) if zones else ()

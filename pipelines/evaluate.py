@@ -231,7 +231,7 @@ def evaluate(
     clips, left_out = clips_of(source)
     clips = _picked(clips, names)
     shipped = load_catalog(SHIPPED_CATALOG).current_rules
-    rules = [rule for rule in shipped if not rule.kind.is_of_sensor]
+    rules = [rule for rule in shipped if rule.kind.is_of_footage]
     wiring = Wiring(Settings.load())
     for model in sorted({model for rule in rules for model in rule.models}):
         wiring.detector(model)  # a model that is not installed is one error, not one for each clip

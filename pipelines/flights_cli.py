@@ -33,13 +33,14 @@ def compare(
     """Say what is new on the ground: heaps, earthworks, structures of 4 square metres and more.
 
     Shadows, vehicles, and what lies in a lawful zone (a car park, a store yard) are left out. A
-    zone is {"zone_id": "yard", "purpose": "watched", "polygon": [[latitude, longitude], …]}, a
-    lawful one has the purpose "lawful".
+    zone is {"zone_id": "yard", "purpose": "no_dumping", "polygon": [[latitude, longitude], …]}, a
+    lawful one has the purpose "lawful_use".
     """
     from detectors.crops import CropClassifier
     from detectors.models import PEOPLE_AND_VEHICLES, installed
-    from enforcement.changes import ChangeOnGround, GroundZone, changes_on_ground
+    from enforcement.changes import ChangeOnGround, changes_on_ground
     from enforcement.flights import TelemetryConventions
+    from enforcement.places import GroundZone, ZonePurpose
     from media.drawing import encode_jpeg
     from pipelines.patrol import compare_passes, flown_pass
     from settings.environment import Settings
@@ -58,7 +59,12 @@ def compare(
     if found.refusal is not None:
         typer.echo(f"the flights cannot be compared: {found.refusal}", err=True)
         raise typer.Exit(1)
-    findings = changes_on_ground(ChangeOnGround(), known, found.changes)
+    watched = sorted({zone.purpose for zone in known} - {ZonePurpose.LAWFUL_USE})
+    findings = [
+        finding
+        for purpose in watched
+        for finding in changes_on_ground(ChangeOnGround(), purpose, known, found.changes)
+    ]
     if pictures is not None:
         pictures.mkdir(parents=True, exist_ok=True)
         for number, one in enumerate(findings, start=1):

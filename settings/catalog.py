@@ -1,8 +1,8 @@
 """The catalog: what is watched, where, and by which rules. YAML files in one folder.
 
-Every ``*.yaml`` file may hold any of the sections ``sites``, ``devices``, ``feeds``, ``rules`` and
-``recipients``; all files together are the catalog, so an own camera is an own file. Unknown keys
-are errors, and an error names the file and the place in it.
+Every ``*.yaml`` file may hold any of the sections ``sites``, ``devices``, ``feeds``, ``missions``,
+``rules`` and ``recipients``; all files together are the catalog, so an own camera is an own file.
+Unknown keys are errors, and an error names the file and the place in it.
 """
 
 import contextlib
@@ -16,8 +16,18 @@ import yaml
 from pydantic import ValidationError
 
 from enforcement.errors import ConfigurationError
+from enforcement.missions import Mission
 from enforcement.model import Record
-from enforcement.places import Device, Feed, Hj212Source, MqttSource, Recipient, Site
+from enforcement.places import (
+    Device,
+    DroneBucket,
+    DroneFolder,
+    Feed,
+    Hj212Source,
+    MqttSource,
+    Recipient,
+    Site,
+)
 from enforcement.rules import Rule
 
 SHIPPED_CATALOG = Path(__file__).parent / "shipped"
@@ -30,6 +40,7 @@ class Catalog(Record):
     sites: tuple[Site, ...] = ()
     devices: tuple[Device, ...] = ()
     feeds: tuple[Feed, ...] = ()
+    missions: tuple[Mission, ...] = ()
     rules: tuple[Rule, ...] = ()
     recipients: tuple[Recipient, ...] = ()
 
@@ -42,6 +53,9 @@ class Catalog(Record):
 
     def device(self, device_id: str) -> Device:
         return _named(self.devices, "device_id", device_id)
+
+    def mission(self, mission_id: str) -> Mission:
+        return _named(self.missions, "mission_id", mission_id)
 
     def rule(self, rule_id: str, version: int) -> Rule:
         """The rule in exactly this version; raises ConfigurationError without it."""
@@ -134,6 +148,7 @@ _TYPES: dict[str, type[Record]] = {
     "sites": Site,
     "devices": Device,
     "feeds": Feed,
+    "missions": Mission,
     "rules": Rule,
     "recipients": Recipient,
 }
@@ -167,6 +182,7 @@ def _check_references(catalog: Catalog, folder: Path) -> None:
         *_doubles("site", [site.site_id for site in catalog.sites]),
         *_doubles("device", [device.device_id for device in catalog.devices]),
         *_doubles("feed", [feed.feed_id for feed in catalog.feeds]),
+        *_doubles("mission", [mission.mission_id for mission in catalog.missions]),
         *_doubles("rule", [f"{rule.rule_id} version {rule.version}" for rule in catalog.rules]),
         *_doubles("recipient", [one.recipient_id for one in catalog.recipients]),
     ]
@@ -180,6 +196,12 @@ def _check_references(catalog: Catalog, folder: Path) -> None:
             problems.append(f"feed {feed.feed_id}: there is no site {feed.site_id}")
         if feed.device_id is not None and feed.device_id not in devices:
             problems.append(f"feed {feed.feed_id}: there is no device {feed.device_id}")
+    drones = {f.feed_id for f in catalog.feeds if isinstance(f.source, DroneFolder | DroneBucket)}
+    for mission in catalog.missions:
+        if mission.feed_id not in drones:
+            problems.append(
+                f"mission {mission.mission_id}: {mission.feed_id} is no feed of a drone"
+            )
     for recipient in catalog.recipients:
         for unknown in set(recipient.rules) - rules:
             problems.append(f"recipient {recipient.recipient_id}: there is no rule {unknown}")

@@ -12,8 +12,6 @@ from pyproj import Geod
 from enforcement.changes import (
     Change,
     ChangeOnGround,
-    GroundZone,
-    GroundZonePurpose,
     Objection,
     changes_on_ground,
     joined,
@@ -22,6 +20,9 @@ from enforcement.changes import (
     same_places,
 )
 from enforcement.flights import GroundPoint
+from enforcement.places import GroundZone, ZonePurpose
+
+NO_DUMPING = ZonePurpose.NO_DUMPING
 
 _WGS84 = Geod(ellps="WGS84")
 _CORNER = GroundPoint(31.23, 121.47)
@@ -37,11 +38,9 @@ def square(west: float, east: float, south: float, north: float) -> tuple[Ground
     return at(west, south), at(east, south), at(east, north), at(west, north)
 
 
-SITE = GroundZone(
-    zone_id="site", purpose=GroundZonePurpose.WATCHED, polygon=square(0, 120, 0, 80), title="Depot"
-)
+SITE = GroundZone(zone_id="site", purpose=NO_DUMPING, polygon=square(0, 120, 0, 80), title="Depot")
 CAR_PARK = GroundZone(
-    zone_id="car-park", purpose=GroundZonePurpose.LAWFUL, polygon=square(70, 100, 50, 78)
+    zone_id="car-park", purpose=ZonePurpose.LAWFUL_USE, polygon=square(70, 100, 50, 78)
 )
 ZONES = (SITE, CAR_PARK)
 RULE = ChangeOnGround()
@@ -62,7 +61,8 @@ def change(east_m: float = 30.0, north_m: float = 30.0, **fields: Any) -> Change
 
 
 def test_a_new_heap_in_the_watched_ground_is_one_finding() -> None:
-    (finding,) = changes_on_ground(RULE, ZONES, [change(shows={"waste": 0.98, "vehicle": 0.01})])
+    seen = change(shows={"waste": 0.98, "vehicle": 0.01})
+    (finding,) = changes_on_ground(RULE, NO_DUMPING, ZONES, [seen])
     assert finding.zone_id == "site"
     assert metres_apart(finding.place, at(30, 30)) < 0.01
     assert finding.radius_m == pytest.approx(3.0)
@@ -90,46 +90,50 @@ def test_a_new_heap_in_the_watched_ground_is_one_finding() -> None:
 def test_each_condition_alone_keeps_a_change_from_being_a_finding(
     fields: dict[str, Any], objection: Objection
 ) -> None:
-    assert objections(RULE, ZONES, change(**fields)) == (objection,)
-    assert changes_on_ground(RULE, ZONES, [change(**fields)]) == ()
+    assert objections(RULE, NO_DUMPING, ZONES, change(**fields)) == (objection,)
+    assert changes_on_ground(RULE, NO_DUMPING, ZONES, [change(**fields)]) == ()
 
 
 def test_what_is_just_enough_counts() -> None:
-    assert objections(RULE, ZONES, change(area_m2=4.0, score=0.4)) == ()
-    assert objections(RULE, ZONES, change(sign="replaced")) == ()
+    assert objections(RULE, NO_DUMPING, ZONES, change(area_m2=4.0, score=0.4)) == ()
+    assert objections(RULE, NO_DUMPING, ZONES, change(sign="replaced")) == ()
 
 
 def test_all_objections_are_told_at_once() -> None:
-    told = objections(RULE, ZONES, change(85, 60, is_vehicle=True, sign="disappeared"))
+    told = objections(RULE, NO_DUMPING, ZONES, change(85, 60, is_vehicle=True, sign="disappeared"))
     assert told == (Objection.NOT_NEW, Objection.VEHICLE, Objection.LAWFUL_PLACE)
 
 
 def test_without_a_watched_zone_nothing_is_found() -> None:
-    assert changes_on_ground(RULE, [CAR_PARK], [change()]) == ()
-    assert changes_on_ground(RULE, [], [change()]) == ()
+    assert changes_on_ground(RULE, NO_DUMPING, [CAR_PARK], [change()]) == ()
+    assert changes_on_ground(RULE, NO_DUMPING, [], [change()]) == ()
 
 
 def test_a_lawful_area_reaches_as_far_as_positions_are_off() -> None:
-    assert objections(RULE, ZONES, change(68.7, 60)) == (Objection.LAWFUL_PLACE,)
-    assert objections(RULE, ZONES, change(68.3, 60)) == ()
+    assert objections(RULE, NO_DUMPING, ZONES, change(68.7, 60)) == (Objection.LAWFUL_PLACE,)
+    assert objections(RULE, NO_DUMPING, ZONES, change(68.3, 60)) == ()
     exact = ChangeOnGround(lawful_margin_m=0)
-    assert objections(exact, ZONES, change(69.9, 60)) == ()
-    assert objections(exact, ZONES, change(70.1, 60)) == (Objection.LAWFUL_PLACE,)
+    assert objections(exact, NO_DUMPING, ZONES, change(69.9, 60)) == ()
+    assert objections(exact, NO_DUMPING, ZONES, change(70.1, 60)) == (Objection.LAWFUL_PLACE,)
 
 
 def test_the_rule_can_ask_for_waste_or_for_vehicles() -> None:
     waste = ChangeOnGround(waste_min=0.5)
-    assert objections(waste, ZONES, change(shows={"waste": 0.4})) == (Objection.NOT_WASTE,)
-    assert objections(waste, ZONES, change(shows={"waste": 0.6})) == ()
-    assert objections(waste, ZONES, change()) == ()
-    assert objections(ChangeOnGround(vehicles=True), ZONES, change(is_vehicle=True)) == ()
+    assert objections(waste, NO_DUMPING, ZONES, change(shows={"waste": 0.4})) == (
+        Objection.NOT_WASTE,
+    )
+    assert objections(waste, NO_DUMPING, ZONES, change(shows={"waste": 0.6})) == ()
+    assert objections(waste, NO_DUMPING, ZONES, change()) == ()
+    assert (
+        objections(ChangeOnGround(vehicles=True), NO_DUMPING, ZONES, change(is_vehicle=True)) == ()
+    )
     with pytest.raises(ValidationError, match="contradict"):
         ChangeOnGround(vehicles=True, waste_min=0.5)
 
 
 def test_findings_at_one_place_become_one() -> None:
     seen = [change(30, 30), change(32, 31, score=0.95, area_m2=7.0), change(60, 30, score=0.6)]
-    first, second = changes_on_ground(RULE, ZONES, seen)
+    first, second = changes_on_ground(RULE, NO_DUMPING, ZONES, seen)
     assert first.changes == (1, 0)
     assert first.area_m2 == 9.0
     assert first.score == 0.95

@@ -338,4 +338,4 @@ def test_a_view_moves_when_more_than_a_quarter_of_it_was_unsteady(
 
 
 def test_every_kind_of_rule_belongs_to_a_family() -> None:
-    assert {family_of(kind) for kind in RuleKind if not kind.is_of_sensor} == COVERED
+    assert {family_of(kind) for kind in RuleKind if kind.is_of_footage} == COVERED

@@ -10,13 +10,12 @@ from typer.testing import CliRunner
 from enforcement.changes import (
     ChangeFinding,
     ChangeOnGround,
-    GroundZone,
-    GroundZonePurpose,
     changes_on_ground,
     metres_apart,
 )
 from enforcement.errors import ConfigurationError
 from enforcement.flights import GroundPoint, TelemetryConventions
+from enforcement.places import GroundZone, ZonePurpose
 from feeds.telemetry.srt import read_srt
 from media.patrol_scenes import FlightTruth, PatrolTruth, patrol, render_patrol
 from pipelines.cli import app
@@ -45,12 +44,14 @@ def compared(flown: tuple[Path, PatrolTruth]) -> PassChanges:
 
 def found(compared: PassChanges, truth: PatrolTruth, *, park: bool = True, vehicles: bool = False
           ) -> tuple[ChangeFinding, ...]:  # fmt: skip
-    zones = [GroundZone(zone_id="site", purpose=GroundZonePurpose.WATCHED, polygon=truth.watched)]
+    zones = [GroundZone(zone_id="site", purpose=ZonePurpose.NO_DUMPING, polygon=truth.watched)]
     if park:
         zones.append(
-            GroundZone(zone_id="park", purpose=GroundZonePurpose.LAWFUL, polygon=truth.car_park)
+            GroundZone(zone_id="park", purpose=ZonePurpose.LAWFUL_USE, polygon=truth.car_park)
         )
-    return changes_on_ground(ChangeOnGround(vehicles=vehicles), zones, compared.changes)
+    return changes_on_ground(
+        ChangeOnGround(vehicles=vehicles), ZonePurpose.NO_DUMPING, zones, compared.changes
+    )
 
 
 def test_a_patrol_gives_one_finding_for_the_heap_within_three_metres(
@@ -99,8 +100,8 @@ def test_the_command_names_the_heap_and_shows_it_before_and_after(
     zones.write_text(
         json.dumps(
             [
-                {"zone_id": "site", "purpose": "watched", "polygon": truth.watched},
-                {"zone_id": "park", "purpose": "lawful", "polygon": truth.car_park},
+                {"zone_id": "site", "purpose": "no_dumping", "polygon": truth.watched},
+                {"zone_id": "park", "purpose": "lawful_use", "polygon": truth.car_park},
             ]
         )
     )
