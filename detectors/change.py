@@ -12,10 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors import change_light, change_objects, change_votes, ground_adjustment, ground_map
 from detectors.change_objects import Classify, GroundChange, changes
 from detectors.change_votes import ChangeConfig, Look, Votes
+from detectors.detector import source_digest
 from detectors.ground_adjustment import Link, adjust, link, neighbours
 from detectors.ground_map import Album, GroundFrame, KeyPicture, key_pictures
+
+MODEL = "ground-change"
 
 _USUAL = ChangeConfig()
 
@@ -170,4 +174,12 @@ def _together(stretches: Sequence[_Stretch]) -> Comparison:
         offset_north_m=float(apart[1]),
         misfit_m=float(np.median([stretch.misfit_m for stretch in stretches])),
         compared_m2=len(ground) * _SQUARE_M**2,
+    )
+
+
+def model_digest(classifier_digest: str) -> str:
+    """SHA-256 over the source of all that compares, and over the weights that it works with."""
+    modules = (change_objects, change_votes, change_light, ground_map, ground_adjustment)
+    return source_digest(
+        __file__, *(str(module.__file__) for module in modules), weights=[classifier_digest]
     )

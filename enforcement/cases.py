@@ -27,7 +27,7 @@ class CaseState(StrEnum):
 
 
 TRANSITIONS: dict[CaseState, frozenset[CaseState]] = {
-    CaseState.LEAD: frozenset({CaseState.IN_TRIAGE}),
+    CaseState.LEAD: frozenset({CaseState.LEAD, CaseState.IN_TRIAGE}),
     CaseState.IN_TRIAGE: frozenset(
         {CaseState.IN_TRIAGE, CaseState.LEAD, CaseState.SCREENED_OUT, CaseState.CANDIDATE}
     ),
@@ -74,6 +74,9 @@ UNDECIDED = frozenset(
         CaseState.DISPUTED,
     }
 )
+
+JOINABLE = UNDECIDED | {CaseState.CONFIRMED}
+"""Evidence of further leads may still join these; what has left or was rejected stays."""
 
 
 class Lead(Record):

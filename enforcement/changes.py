@@ -263,10 +263,14 @@ def _lawful(zones: Iterable[GroundZone]) -> list[GroundZone]:
 
 
 def _reaches(zone: GroundZone, place: GroundPoint, margin_m: float) -> bool:
-    """Whether the place lies in the zone or no farther than the margin from its edge."""
-    if ground_contains(zone.polygon, place):
+    return lies_within(zone.polygon, place, margin_m)
+
+
+def lies_within(polygon: GroundPolygon, place: GroundPoint, margin_m: float) -> bool:
+    """Whether the place lies in the polygon or no farther than the margin from its edge."""
+    if ground_contains(polygon, place):
         return True
-    corners = [_shift_m(place, corner) for corner in zone.polygon]
+    corners = [_shift_m(place, corner) for corner in polygon]
     sides = zip(corners, [*corners[1:], corners[0]], strict=True)
     return any(_from_origin(a, b) <= margin_m for a, b in sides)
 

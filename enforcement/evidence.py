@@ -24,13 +24,16 @@ class EvidenceKind(StrEnum):
     PRECEDING = "preceding"
     """The original that came before this one without a break, where the matter began in it."""
     FURTHER_ORIGINAL = "further_original"
-    """Another capture as received: of a sensor, with other readings on which the matter rests."""
+    """Another capture as received: of a sensor, with other readings on which the matter rests, or
+    of a camera that had the sensor's place in view."""
     CLIP = "clip"
     KEY_FRAME = "key_frame"
     OBSERVATION = "observation"
     TELEMETRY = "telemetry"
     READINGS = "readings"
     """What sensors said, taken out of the originals."""
+    COMPARISON = "comparison"
+    """What a model found to differ between two originals."""
 
 
 _STANDALONE = frozenset(
@@ -54,9 +57,11 @@ class EvidenceItem(Record):
     made_by: Tool
     parameters: dict[str, float | int | str | bool] = Field(default_factory=dict)
     start_s: Seconds | None = None
-    """Seconds from the first frame of the original; None: the whole of it.
+    """Seconds from the first frame of the original, or, of messages, from when it was received;
+    None: the whole of it.
 
-    Negative: in the preceding footage.
+    Negative: in the preceding footage, or in that of a camera, whose own captures are further
+    originals. So all moments of a package are told in the same seconds.
     """
     end_s: Seconds | None = None
 
@@ -120,6 +125,8 @@ class Manifest(Record):
     """Where in the picture, in image fractions."""
     reasons: Annotated[tuple[Text, ...], Field(min_length=1)]
     """Why the rule holds, in words for the reviewer."""
+    notes: tuple[Text, ...] = ()
+    """What else the reviewer should know of the package: what it lacks, and why."""
     software_version: Annotated[str, StringConstraints(min_length=1)]
 
     def of_kind(self, kind: EvidenceKind) -> tuple[EvidenceItem, ...]:
@@ -133,9 +140,11 @@ class Manifest(Record):
             raise ValueError("a manifest has exactly one original")
         if kinds[EvidenceKind.PRECEDING] > 1:
             raise ValueError("a manifest has at most one preceding original")
-        begins_s = min(item.start_s or 0.0 for item in self.items)
-        if begins_s < 0 and not kinds[EvidenceKind.PRECEDING]:
-            raise ValueError("what begins before the original needs the preceding one")
+        if not kinds[EvidenceKind.PRECEDING]:
+            further = {one.item_id for one in self.of_kind(EvidenceKind.FURTHER_ORIGINAL)}
+            early = (item for item in self.items if (item.start_s or 0.0) < 0)
+            if any(item.derived_from not in further for item in early):
+                raise ValueError("what begins before the original needs the footage of that time")
         if not kinds[EvidenceKind.KEY_FRAME]:
             raise ValueError("a manifest has at least one key frame")
         # What rests on readings has nothing to play, and no model looked at it.
@@ -198,3 +207,10 @@ class CaseFacts(Record):
     """Distinct officers who must confirm; never below one, and never read from text."""
     seeded: bool = False
     """A known case of quality control; it can never leave."""
+    further: tuple[StoredObject, ...] = ()
+    """Manifests of the other leads of the same incident, in the order in which they joined."""
+
+    @property
+    def manifests(self) -> tuple[StoredObject, ...]:
+        """All packages of the case, its own first."""
+        return (self.manifest, *self.further)

@@ -1,5 +1,6 @@
 """What arrived and what models saw in it: captures, tracks, observations, stored objects."""
 
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
 
@@ -33,6 +34,11 @@ class Capture(Record):
     clock_offset_s: float
     source_name: str
     """How the source called it (file name or stream); never used as a key."""
+
+    @property
+    def began_at(self) -> datetime:
+        """The moment of the first frame in true UTC."""
+        return self.captured_at + timedelta(seconds=self.clock_offset_s)
 
 
 class Label(StrEnum):

@@ -56,6 +56,7 @@ class Box(NamedTuple):
 
 Polygon = tuple[Point, ...]
 
+WHOLE_BOX = Box(0.0, 0.0, 1.0, 1.0)
 WHOLE_FRAME: Polygon = (Point(0, 0), Point(1, 0), Point(1, 1), Point(0, 1))
 
 

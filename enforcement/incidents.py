@@ -1,8 +1,10 @@
 """One incident, one undecided lead: whether a finding repeats what a lead already says."""
 
 from datetime import datetime, timedelta
+from math import hypot
 
-from enforcement.cases import CaseState, Lead
+from enforcement.cases import UNDECIDED, CaseState, Lead
+from enforcement.changes import Fix, metres_apart
 from enforcement.episodes import SensorFinding
 from enforcement.geometry import Box, intersection, iou
 from enforcement.occupancy import SAME_VEHICLE
@@ -66,3 +68,26 @@ def is_known_episode(
     apart = finding.alarm_at - earlier.alarm_at
     rejected = state in {CaseState.SCREENED_OUT, CaseState.NOT_CONFIRMED}
     return rejected and apart <= timedelta(seconds=rule.quiet_after_rejection_s)
+
+
+Span = tuple[datetime, datetime]
+"""When something came to be where it is: after the first moment, at the second at the latest."""
+
+
+def is_known_on_ground(
+    rule: Rule, fix: Fix, span: Span, other: Fix, other_span: Span, state: CaseState
+) -> bool:
+    """Whether a lead of the same rule and mission is about the same thing on the ground.
+
+    It is if it may lie at the same place, and came there in the same span of time or is still
+    undecided. After a rejection, the place stays quiet for ``quiet_after_rejection_s``.
+    """
+    if metres_apart(fix[0], other[0]) > hypot(fix[1], other[1]):
+        return False
+    if span[0] < other_span[1] and other_span[0] < span[1]:
+        return True
+    if state in UNDECIDED:
+        return True
+    rejected = state in {CaseState.SCREENED_OUT, CaseState.NOT_CONFIRMED}
+    quiet = timedelta(seconds=rule.quiet_after_rejection_s)
+    return rejected and timedelta(0) <= span[1] - other_span[1] <= quiet

@@ -8,8 +8,8 @@
                                           └─reject─▶ not_confirmed
     confirmed ─dispatch─▶ dispatched ─acknowledge─▶ acknowledged;   recall from the last three
 
-A change of facts moves an undispatched case back to ``candidate``: earlier confirmations are
-over another digest and count no more. Time never confirms anything.
+A change of facts, or evidence that joins, moves an undispatched case back to ``candidate``: earlier
+confirmations are over another digest and count no more. Time never confirms anything.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from enforcement.cases import (
+    JOINABLE,
     TRANSITIONS,
     Case,
     CaseEvent,
@@ -170,6 +171,28 @@ def revise_facts(case: Case, account: Account, digest: str, now: Utc) -> Step:
         account,
         now,
         detail={"evidence_digest": digest},
+        facts_revision=case.facts_revision + 1,
+        evidence_digest=digest,
+    )
+
+
+def join_evidence(case: Case, digest: str, lead_id: str, manifest_sha256: str, now: Utc) -> Step:
+    """Record that the package of another lead of the same incident joined.
+
+    Voids every confirmation given so far. What nobody has accepted yet keeps its place in the
+    queue and its claim, but whoever looks at it must load it again.
+    """
+    if case.state not in JOINABLE:
+        raise StaleVersion("this case takes no further evidence")
+    accepted = case.state in AWAITING_CONFIRMATION | {CaseState.CONFIRMED}
+    return _moved(
+        case,
+        CaseState.CANDIDATE if accepted else case.state,
+        "evidence_joined",
+        "seal",
+        "pipeline",
+        now,
+        {"evidence_digest": digest, "manifest_sha256": manifest_sha256, "joined_lead": lead_id},
         facts_revision=case.facts_revision + 1,
         evidence_digest=digest,
     )

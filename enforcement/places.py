@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
 from enforcement.flights import GroundPoint, GroundPolygon
 from enforcement.geometry import WHOLE_FRAME, Polygon
@@ -11,6 +11,7 @@ from enforcement.model import Name, Record, Utc
 from enforcement.readings import (
     Calibration,
     CalibrationInterval,
+    DockFormat,
     Hj212Format,
     JsonFormat,
     ZoneName,
@@ -132,6 +133,25 @@ EnvironmentVariable = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za
 TcpPort = Annotated[int, Field(ge=1, le=65535)]
 
 
+def _kind_of_format(given: object) -> str | None:
+    """A format without a kind is one of readings: those were there first."""
+    if isinstance(given, dict):
+        kind = given.get("kind", "json")
+        return kind if isinstance(kind, str) else None
+    return given.kind if isinstance(given, JsonFormat | DockFormat) else None
+
+
+MessageFormat = Annotated[
+    Annotated[JsonFormat, Tag("json")] | Annotated[DockFormat, Tag("dji_dock")],
+    Discriminator(
+        _kind_of_format,
+        custom_error_type="message_format",
+        custom_error_message="the kind of a format is json or dji_dock",
+    ),
+]
+"""What the messages of a broker may be."""
+
+
 class MqttSource(Record):
     """Topics of an MQTT broker, subscribed to at QoS 1 in a session that outlives a restart."""
 
@@ -152,9 +172,10 @@ class MqttSource(Record):
     user_variable: EnvironmentVariable | None = None
     password_variable: EnvironmentVariable | None = None
     keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
-    format: JsonFormat | None = None
-    """How readings are taken out of the messages; None: they are only kept. A later format takes
-    effect on what was kept before by ``sightline backfill``."""
+    format: MessageFormat | None = None
+    """What is taken out of the messages: readings, or what docks uploaded (``kind: dji_dock``);
+    None: they are only kept. A later format takes effect on what was kept before by ``sightline
+    backfill``."""
 
     def session_of(self, feed_id: str) -> str:
         """The client id under which this feed's session is kept."""
@@ -168,6 +189,18 @@ class MqttSource(Record):
             raise ValueError("password_variable needs user_variable")
         if not all(self.topics):
             raise ValueError("a topic filter must not be empty")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_for_docks_are_not_kept(self) -> Self:
+        ends = [topic.rsplit("/", 1)[-1] for topic in self.topics]
+        if isinstance(self.format, DockFormat) and any(
+            end in {"#", "+"} or end.endswith("_reply") for end in ends
+        ):
+            raise ValueError(
+                "topics would take in replies to docks, which hold the keys of their bucket;"
+                " wanted is thing/product/+/events"
+            )
         return self
 
 
@@ -226,6 +259,8 @@ class DroneBucket(Record):
     secure: bool = True
     bucket: Annotated[str, StringConstraints(min_length=3, max_length=63)]
     prefix: Annotated[str, StringConstraints(max_length=512)] = ""
+    region: Annotated[str, StringConstraints(min_length=1)] | None = None
+    """Unset: the server is asked, which the keys must allow."""
     access_key_variable: EnvironmentVariable
     secret_key_variable: EnvironmentVariable
 
@@ -261,15 +296,23 @@ class Feed(Record):
     allowed_lateness_s: Annotated[float, Field(ge=0, le=86400)] = 600.0
     """So long after its end a window of time waits for readings before rules look at it."""
     reopens_s: Annotated[float, Field(ge=0)] = 7 * 86400.0
-    """So long after its end readings that come late reopen a window; later ones are set aside."""
+    """So long after its end readings that come late reopen a window; later ones are set aside.
+    Of drones: so long after its last file a closed flight is looked into for more; what is put
+    there later is neither taken in nor told."""
+
+    @property
+    def view_is_fixed(self) -> bool:
+        """Whether what lies at one place in its pictures lies at one place on the ground."""
+        return not isinstance(self.source, DroneFolder | DroneBucket)
 
     @property
     def sensors(self) -> frozenset[str]:
-        """Ids of the devices whose readings it carries; empty for footage."""
-        if isinstance(self.source, MqttSource):
-            named = self.source.format.devices if self.source.format is not None else {}
-        elif isinstance(self.source, Hj212Source):
-            named = self.source.format.stations
+        """Ids of the devices whose readings it carries; empty for footage and for docks."""
+        source = self.source
+        if isinstance(source, Hj212Source):
+            named = source.format.stations
+        elif isinstance(source, MqttSource) and not isinstance(source.format, DockFormat):
+            named = source.format.devices if source.format is not None else {}
         else:
             return frozenset()
         own = () if self.device_id is None else (self.device_id,)

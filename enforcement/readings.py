@@ -363,6 +363,16 @@ class JsonFormat(MessageTimes):
     statuses: dict[str, ReadingStatus] = Field(default_factory=dict)
 
 
+class DockFormat(Record):
+    """Messages of drones' docks, which say which files they uploaded: no readings.
+
+    The docks' format is fixed, so there is nothing to set.
+    """
+
+    kind: Literal["dji_dock"]
+    """DJI Cloud API: ``file_upload_callback`` at ``thing/product/{gateway_sn}/events``."""
+
+
 class Factor(Record):
     """What a factor code of HJ 212 stands for at a station."""
 

@@ -186,9 +186,16 @@ class Finding(Record):
 
 
 def find(
-    rule: Rule, zones: Iterable[Zone], observations: Iterable[Observation]
+    rule: Rule,
+    zones: Iterable[Zone],
+    observations: Iterable[Observation],
+    *,
+    view_is_fixed: bool = True,
 ) -> tuple[Finding, ...]:
     """All incidents of one capture, in the order of their alarms, one finding each.
+
+    Unless ``view_is_fixed``, as from a drone, what is near in the picture says nothing of what is
+    near on the ground: each track is a finding of its own then, for the caller to join.
 
     Only for rules of footage; ConfigurationError is raised for others: see ``enforcement.sensing``
     and ``enforcement.changes``.
@@ -221,7 +228,8 @@ def find(
             for incident in steady
             if incident is not None and incident.alarm_at_s > -_RAISED_BEFORE_S
         ]
-    return _merged(rule, sorted(found, key=lambda finding: (finding.alarm_at_s, finding.box)))
+    ordered = sorted(found, key=lambda finding: (finding.alarm_at_s, finding.box))
+    return _merged(rule, ordered) if view_is_fixed else tuple(ordered)
 
 
 def _incidents(rule: Rule, zone: Zone, scene: Scene) -> Iterable[Incident]:

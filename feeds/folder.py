@@ -4,23 +4,18 @@ import os
 import re
 import stat
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
 from enforcement.errors import BadFootage, ConfigurationError
 from enforcement.places import FolderSource
+from feeds.settled import is_hidden_or_unfinished, settled_status
 from media.footage import read_header
 
 CaptureBasis = Literal["name", "container", "mtime"]
 
-EMPTY_AFTER_S = 60.0
-"""A file that is still empty after this long will not grow any more."""
-
-_UNFINISHED_SUFFIXES = (
-    ".part", ".partial", ".filepart", ".crdownload", ".download", ".tmp", ".temp", ".swp", ".lock",
-)  # fmt: skip
 _STAMP = re.compile(
     r"(?<!\d)(?P<year>20\d\d)[-_.]?(?P<month>\d\d)[-_.]?(?P<day>\d\d)"
     r"[T_ -]?(?P<hour>\d\d)[-_.:]?(?P<minute>\d\d)[-_.:]?(?P<second>\d\d)"
@@ -86,18 +81,18 @@ def dropped_file(path: Path, now: datetime) -> DroppedFile:
     return _described(path, status, now)
 
 
-def time_in_name(name: str) -> datetime | None:
+def time_in_name(name: str, local: tzinfo = UTC) -> datetime | None:
     """The moment that a file name such as ``cam_20261124T055218Z.mp4`` states, or None.
 
     Date and time to the second, with or without separators; a zone as ``Z`` or ``+0800``,
-    otherwise UTC.
+    otherwise ``local``.
     """
     match = _STAMP.search(name)
     if match is None:
         return None
     parts = [int(match[part]) for part in ("year", "month", "day", "hour", "minute", "second")]
     microsecond = int((match["fraction"] or "0").ljust(6, "0"))
-    zone = UTC
+    zone = UTC if match["zone"] else local
     if match["zone"] and match["zone"] != "Z":
         digits = match["zone"][1:].replace(":", "")
         zone = timezone(timedelta(hours=int(digits[:2]), minutes=int(digits[2:])))
@@ -111,32 +106,16 @@ def time_in_name(name: str) -> datetime | None:
 
 
 def _is_finished_name(name: str, pattern: str) -> bool:
-    lower = name.lower()
     return (
         name.isprintable()
-        and not lower.startswith((".", "~"))
-        and not lower.endswith((*_UNFINISHED_SUFFIXES, "~"))
-        and fnmatchcase(lower, pattern.lower())
+        and not is_hidden_or_unfinished(name)
+        and fnmatchcase(name.lower(), pattern.lower())
     )
 
 
 def _settled(path: Path, root: Path, settle_s: float, now: datetime) -> DroppedFile | None:
-    try:
-        target = path.resolve(strict=True)
-        status = target.stat()
-    except (OSError, RuntimeError):
-        # Gone since it was listed, a link to nowhere or a loop of links.
-        return None
-    if not stat.S_ISREG(status.st_mode) or not target.is_relative_to(root):
-        return None
-    # The change time moves with every write, even where a copy sets an old modification time.
-    # A modification time ahead of now comes from a device whose clock is wrong.
-    present = now.timestamp()
-    changed = max(status.st_ctime, status.st_mtime if status.st_mtime <= present else 0.0)
-    age_s = present - changed
-    if age_s < (settle_s if status.st_size else max(settle_s, EMPTY_AFTER_S)):
-        return None
-    return _described(path, status, now)
+    status = settled_status(path, root, settle_s, now)
+    return None if status is None else _described(path, status, now)
 
 
 def _described(path: Path, status: os.stat_result, now: datetime) -> DroppedFile:

@@ -6,11 +6,11 @@ never counted in frames, because cameras drop frames. Pictures are ``(H, W, 3)``
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import chain, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
@@ -44,6 +44,8 @@ _SEEK_FROM_S = 10.0
 _SEEK_MARGIN_S = 1.0
 _LAST_FRAME_HOLDS_S = 1.0
 """How long after the last frame a clip may still begin."""
+HOLE_S = 1.0
+"""Without a picture for longer than this, footage has a hole."""
 _EPSILON_S = 1e-4
 _FIRST_PLAUSIBLE_YEAR = 2000
 
@@ -204,37 +206,37 @@ def frame_at(path: Path, t_s: float) -> Image:
 
 
 @dataclass(frozen=True)
-class Preceding:
-    """Footage that came before another without a break."""
+class Piece:
+    """A file that holds a part of what a clip shows."""
 
     path: Path
     starts_s: float
-    """Its first frame, in seconds from the first frame of the other; negative."""
+    """Its first frame, in the seconds in which the clip's start and end are given."""
 
 
-def cut_clip(
-    source: Path, target: Path, start_s: float, end_s: float, preceding: Preceding | None = None
-) -> None:
+def cut_clip(source: Path, target: Path, start_s: float, end_s: float) -> None:
+    """Write ``[start_s, end_s]`` of one file as a clip: see ``join_clip``."""
+    join_clip([Piece(source, 0.0)], target, start_s, end_s)
+
+
+def join_clip(pieces: Sequence[Piece], target: Path, start_s: float, end_s: float) -> None:
     """Write ``[start_s, end_s]`` as an MP4 that every browser plays; its time 0 is ``start_s``.
 
     Re-encoded as H.264 4:2:0 without sound, index in front. The frame on screen at ``start_s``
-    opens the clip. The same source gives the same bytes. ``target`` appears only when complete.
-    A negative ``start_s`` lies in the ``preceding`` footage.
+    opens the clip. The same files give the same bytes. ``target`` appears only when complete.
+    ``pieces`` in the order of time; where they overlap, the later one is shown. While there is no
+    footage between two of them, the clip is black.
 
     Raises ValueError for an empty interval or one that begins before all footage, BadFootage if
     no frame lies in it, StoreUnavailable if the target can't be written.
     """
-    earliest_s = 0.0 if preceding is None else preceding.starts_s
-    if not earliest_s <= start_s < end_s:
+    if not pieces or not pieces[0].starts_s <= start_s < end_s:
         raise ValueError(f"no such interval: {start_s} to {end_s} s")
+    source = pieces[-1].path
     fps = probe(source).fps
     part = target.with_name(f".{target.name}.part")
-    shown = _window(source, max(0.0, start_s), end_s)
-    if preceding is not None and start_s < 0:
-        before = _window(preceding.path, start_s - preceding.starts_s, -preceding.starts_s)
-        shown = chain(before, ((t_s - start_s, frame) for t_s, frame in shown))
     try:
-        if write_h264(part, shown, fps) == 0:
+        if write_h264(part, _joined(pieces, start_s, end_s, 1 / fps), fps) == 0:
             raise BadFootage(f"{source.name}: no frame between {start_s:.2f} and {end_s:.2f} s.")
         os.replace(part, target)
     except OSError as error:
@@ -243,6 +245,31 @@ def cut_clip(
         raise BadFootage(f"{source.name}: cannot be re-encoded ({error.strerror}).") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _joined(
+    pieces: Sequence[Piece], start_s: float, end_s: float, frame_s: float
+) -> Iterator[tuple[float, VideoFrame]]:
+    """Upright frames of all pieces with times from ``start_s``, and a black one in each hole."""
+    last_s: float | None = None
+    for number, piece in enumerate(pieces):
+        # What belongs to the next piece is left to it.
+        borders = [later.starts_s - 2 * _EPSILON_S for later in pieces[number + 1 :]]
+        from_s, until_s = max(start_s, piece.starts_s), min([end_s, *borders])
+        if from_s >= until_s:
+            continue
+        begun = False
+        for t_s, frame in _window(piece.path, from_s - piece.starts_s, until_s - piece.starts_s):
+            at_s = from_s - start_s + t_s
+            if not begun and last_s is not None and at_s - last_s > max(HOLE_S, 2 * frame_s):
+                yield last_s + frame_s, _black(frame)
+            yield at_s, frame
+            begun, last_s = True, at_s
+
+
+def _black(like: VideoFrame) -> VideoFrame:
+    nothing = np.zeros((like.height, like.width, 3), np.uint8)
+    return VideoFrame.from_ndarray(nothing, format="bgr24")
 
 
 def _window(source: Path, start_s: float, end_s: float) -> Iterator[tuple[float, VideoFrame]]:

@@ -79,7 +79,10 @@ def init() -> None:
 @app.command()
 def up(
     demo: Annotated[
-        bool, typer.Option("--demo", help="Add five rendered cameras, accounts and a receiver.")
+        bool,
+        typer.Option(
+            "--demo", help="Add five rendered cameras, a patrol drone, accounts and a receiver."
+        ),
     ] = False,
 ) -> None:
     """Start the whole system on this machine; Ctrl-C stops it.
@@ -258,26 +261,43 @@ def backfill(
         list[str] | None,
         typer.Option(help="ID@VERSION: hold this version of a rule instead of the current one."),
     ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME@DIGEST[/CONFIG]: count what this version of a model saw."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Re-run a range of time, by the rules as they are now or by the versions that are named.
 
+    What was raised stays as it is, decided or not; running it again raises nothing twice.
+
     Of sensors, messages are read as the catalog says now, and readings that came too late and were
-    set aside are taken in. What was raised stays as it is, decided or not; running it again raises
-    nothing twice.
+    set aside are taken in.
+
+    Of footage, what each version of a model saw stays stored. `--model` holds the rules against
+    the observations of a version instead of today's; of each digest 8 digits are enough. Of
+    several configurations of that version the one that looked last counts, unless CONFIG is
+    given. Captures that it has not looked at are looked at now if it is the version that is
+    installed (`sightline models list`); else nothing is done, and the versions that are stored
+    are named. Which versions a lead rests on is in its manifest: the case page names them, and so
+    does `GET /api/v1/leads/ID`.
     """
     from pipelines.backfill import backfill as run_again
+    from pipelines.model_versions import ModelPin
     from pipelines.wiring import store_running, wire
 
     pins = dict(_pinned(one) for one in rule or [])
+    models = [ModelPin.parse(one) for one in model or []]
     wiring = wire()
     with _records(wiring.settings), store_running(wiring):
-        done = run_again(feed, start.replace(tzinfo=UTC), end.replace(tzinfo=UTC), pins)
+        done = run_again(feed, start.replace(tzinfo=UTC), end.replace(tzinfo=UTC), pins, models)
     if as_json:
         typer.echo(json.dumps(done._asdict(), indent=1))
         return
     hours = f", {done.windows} hours" if done.windows else ""
     typer.echo(f"{feed}: {done.captures} captures{hours}")
+    for version, held in done.models.items():
+        typer.echo(f"  {held} by {version}")
     for lead_id in done.raised:
         typer.echo(f"  new lead {lead_id}")
     if not done.raised:

@@ -1,7 +1,8 @@
-"""The demo: five rendered cameras, accounts for every role, and a receiver of dispatched cases.
+"""The demo: rendered cameras, a rendered patrol drone, accounts for every role, and a receiver of
+dispatched cases.
 
 ``python -m pipelines.demo`` is the demo's outside world in one process: it lets the cameras drop
-their footage and receives what is dispatched.
+their footage and the drone's dock its flights, and receives what is dispatched.
 """
 
 import base64
@@ -9,8 +10,10 @@ import html
 import json
 import os
 import secrets
+import shutil
 import sys
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,9 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from enforcement.errors import ConfigurationError
 from enforcement.people import Account, Role
+from media.patrol_scenes import patrol, render_patrol
+from media.patrol_site import CAR_PARK, SITE_EAST_M, SITE_NORTH_M, Rectangle
+from media.patrol_telemetry import TIME_ZONE, polygon
 from media.scenes import SCENES, render
 from pipelines.wiring import Wiring
 from settings.environment import Settings
@@ -36,6 +42,10 @@ _PAGE = """<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" conte
 <p>Events received, signature verified, repeats dropped by id: <b>{count}</b></p>
 <pre style="background: #eef3f8; padding: 1rem; border-radius: 8px; overflow: auto">{events}</pre>
 """
+
+_DRONE, _MISSION = "patrol-drone", "depot"
+_FLOWN_M = 75.0
+"""Of the site, from west to east: rendered and compared in half a minute."""
 
 _PEOPLE = (
     ("analyst", "Ada Lin", Role.ANALYST),
@@ -53,8 +63,9 @@ def write_catalog(settings: Settings) -> None:
     settings.catalog_folder.mkdir(parents=True, exist_ok=True)
     content = {
         "sites": [{"site_id": "demo-town", "title": "Demo town"}],
-        "devices": [_device(name) for name in SCENES],
-        "feeds": [_feed(name) for name in SCENES],
+        "devices": [*(_device(f"camera-{name}") for name in SCENES), _device(_DRONE)],
+        "feeds": [*(_feed(name) for name in SCENES), _drone()],
+        "missions": [_mission()],
         "recipients": [
             {
                 "recipient_id": "demo-receiver",
@@ -124,13 +135,87 @@ def receiver(secret: str) -> FastAPI:
 
 
 def main() -> None:
-    """Drop each camera's footage once, and receive until stopped."""
+    """Drop each camera's footage and two flights once, and receive until stopped."""
     settings = Settings.load()
-    threading.Thread(target=_drop_footage, args=(settings,), daemon=True).start()
+    threading.Thread(target=_drop_all, args=(settings,), daemon=True).start()
     secret = (settings.home / "demo" / "webhook-secret").read_text("utf-8")
     uvicorn.run(
         receiver(secret), host="127.0.0.1", port=settings.receiver_port, log_level="warning"
     )
+
+
+def _drop_all(settings: Settings) -> None:
+    _drop_footage(settings)
+    _drop_flights(settings)
+
+
+def _drop_flights(settings: Settings) -> None:
+    """Two flights over one site, a day apart; on the second, a heap of waste lies there."""
+    target = settings.home / "demo" / "flights" / _MISSION
+    if target.exists():
+        return
+    last = datetime.now(UTC).replace(hour=1, minute=30, second=0, microsecond=0)
+    last -= timedelta(days=1 if last > datetime.now(UTC) - timedelta(hours=1) else 0)
+    plan = patrol(1)
+    plan = replace(
+        plan,
+        before=replace(plan.before, started_at=last - timedelta(days=1)),
+        after=replace(plan.after, started_at=last),
+        fps=1.0,
+        to_east_m=_FLOWN_M,
+    )
+    rendered = settings.home / "demo" / "rendering"
+    truth = render_patrol(plan, rendered)
+    for flight in (truth.before, truth.after):
+        folder = rendered / "flights" / f"{flight.started_at:%Y%m%d}"
+        folder.mkdir(parents=True)
+        for name in (flight.video, flight.telemetry):
+            (rendered / name).rename(folder / name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    (rendered / "flights").rename(target)
+    shutil.rmtree(rendered)
+
+
+def _drone() -> dict[str, Any]:
+    return {
+        "feed_id": _DRONE,
+        "title": "Patrol drone",
+        "site_id": "demo-town",
+        "device_id": _DRONE,
+        "source": {"kind": "drone_folder", "path": "demo/flights"},
+    }
+
+
+def _mission() -> dict[str, Any]:
+    return {
+        "mission_id": _MISSION,
+        "title": "Round of the depot",
+        "feed_id": _DRONE,
+        "purpose": "illegal dumping",
+        "approval": {
+            "approval_id": "DEMO-1",
+            "valid_from": "2025-02-01T00:00:00Z",
+            "valid_until": "2035-02-01T00:00:00Z",
+            "area": _corners((-300.0, 400.0, -300.0, 400.0)),
+            "max_height_m": 120,
+        },
+        "schedule": "30 9 * * 1",
+        "expected_files": {"videos": 1, "telemetry": 1},
+        "conventions": {"time_zone": TIME_ZONE},
+        "zones": [
+            {
+                "zone_id": "grounds",
+                "title": "Depot",
+                "purpose": "no_dumping",
+                "polygon": _corners((0.0, SITE_EAST_M, 0.0, SITE_NORTH_M)),
+            },
+            {"zone_id": "car-park", "purpose": "lawful_use", "polygon": _corners(CAR_PARK)},
+        ],
+    }
+
+
+def _corners(area: Rectangle) -> list[list[float]]:
+    return [list(corner) for corner in polygon(area)]
 
 
 def _drop_footage(settings: Settings) -> None:
@@ -156,10 +241,10 @@ def _feed(name: str) -> dict[str, Any]:
     }
 
 
-def _device(name: str) -> dict[str, Any]:
+def _device(device_id: str) -> dict[str, Any]:
     return {
-        "device_id": f"camera-{name}",
-        "title": f"Rendered camera {name}",
+        "device_id": device_id,
+        "title": f"Rendered {device_id.replace('-', ' ', 1)}",
         "purpose": "demonstration",
         "legal_review": "demo, no real device",
         "technical_review": "demo, no real device",

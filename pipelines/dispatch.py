@@ -70,12 +70,12 @@ def _dispatch(wiring: Wiring, lead_id: str) -> bool:
 
 
 def _hold_evidence(wiring: Wiring, case: ConfirmedCase) -> None:
-    """Re-hash the whole package and keep it beyond its first retention."""
-    sealed = wiring.store.read(case.facts.manifest)
-    manifest = parse_canonical(Manifest, sealed)
-    for stored in (case.facts.manifest, *(item.object for item in manifest.items)):
-        wiring.store.verify(stored)
-        wiring.store.place_legal_hold(stored)
+    """Re-hash all packages of the case and keep them beyond their first retention."""
+    for sealed in case.facts.manifests:
+        manifest = parse_canonical(Manifest, wiring.store.read(sealed))
+        for stored in (sealed, *(item.object for item in manifest.items)):
+            wiring.store.verify(stored)
+            wiring.store.place_legal_hold(stored)
 
 
 def _write_dispatch(wiring: Wiring, connection: sa.Connection, lead_id: str) -> None:

@@ -4,7 +4,7 @@ The captures of a feed are to be observed in the order of time: what the detecto
 of one is carried over to the next.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from detectors.cascade import Cascade
 from enforcement.errors import BadFootage, ModelError
@@ -79,11 +79,17 @@ def keys_of(cascade: Cascade) -> list[ModelKey]:
     return [(one.model, one.model_digest, cascade.config_digest(one)) for one in cascade.detectors]
 
 
-def observations_of(wiring: Wiring, capture: Capture) -> list[Observation]:
-    """What today's detectors saw in a capture. Raises ModelError if one has not looked yet."""
+def observations_of(
+    wiring: Wiring, capture: Capture, keys: Sequence[ModelKey] | None = None
+) -> list[Observation]:
+    """What detectors saw in a capture: today's, or those of these versions.
+
+    Raises ModelError if one has not looked yet.
+    """
     with wiring.database.transaction() as connection:
         stored = captures.observation_objects(connection, capture.capture_id)
-    keys = keys_of(wiring.cascade_for(wiring.catalog.feed(capture.feed_id)))
+    if keys is None:
+        keys = keys_of(wiring.cascade_for(wiring.catalog.feed(capture.feed_id)))
     missing = [key[0] for key in keys if key not in stored]
     if missing:
         raise ModelError(f"{', '.join(missing)} has not looked at this capture yet: observe first")

@@ -116,6 +116,7 @@ def child_environment(settings: Settings) -> dict[str, str]:
             "s3_access_key": keys.access_key,
             "s3_secret_key": keys.secret_key,
             "s3_secure": False,
+            "store_folder": s3_folder(settings),
         }
     return os.environ | {
         f"SIGHTLINE_{name.upper()}": _as_text(value)

@@ -11,6 +11,7 @@ from pyproj import Proj
 from detectors.change import Comparison, compare
 from detectors.change_objects import Classify, GroundChange
 from detectors.change_votes import ChangeConfig
+from detectors.detector import digest_of
 from detectors.ground_map import GroundFrame, homography
 from enforcement.changes import Change
 from enforcement.errors import ConfigurationError, NoGroundPosition
@@ -20,10 +21,13 @@ from feeds.georeference import View, ground_position, view_from_pose
 from feeds.telemetry import read_telemetry
 from media.footage import Image, frames
 
+CONFIG = ChangeConfig()
+CONFIG_DIGEST = digest_of(CONFIG.model_dump(mode="json"))
+
 _SAMPLE_FPS = 2.0
 _HEIGHT_PX = 1080
 """Larger pictures are made smaller; a pixel then covers 4 cm of ground from 60 m height."""
-_POSE_GAP_S = 1.5
+POSE_GAP_S = 1.5
 _GRID = tuple(product((0.0, 0.25, 0.5, 0.75, 1.0), (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)))
 _GRID_MIN = 12
 """So many places of a picture must lie on the ground, or it is left out."""
@@ -73,7 +77,7 @@ def flown_pass(footage: Path, conventions: TelemetryConventions) -> FlownPass:
 def compare_passes(
     before: FlownPass,
     after: FlownPass,
-    config: ChangeConfig | None = None,
+    config: ChangeConfig = CONFIG,
     classify: Classify | None = None,
 ) -> PassChanges:
     """What is new, gone or exchanged on the ground from one flight to the next.
@@ -85,7 +89,7 @@ def compare_passes(
     origin = before.poses[0].position
     plane = Proj(proj="aeqd", ellps="WGS84", lat_0=origin.latitude_deg, lon_0=origin.longitude_deg)
     passes = [_laid_down(one, plane) for one in (before, after)]
-    found = compare(passes[0], passes[1], config or ChangeConfig(), classify)
+    found = compare(passes[0], passes[1], config, classify)
     return PassChanges(
         changes=tuple(_on_the_globe(one, plane) for one in found.changes),
         pictures=tuple((one.before, one.after) for one in found.changes),
@@ -98,7 +102,7 @@ def compare_passes(
 def _laid_down(one: FlownPass, plane: Proj) -> Iterator[GroundFrame]:
     """The pictures whose pose is known and that look at the ground."""
     for frame in frames(one.footage, sample_fps=_SAMPLE_FPS):
-        pose = pose_at(one.poses, frame.t_s, _POSE_GAP_S)
+        pose = pose_at(one.poses, frame.t_s, POSE_GAP_S)
         if pose is None:
             continue
         image = frame.picture(_HEIGHT_PX)

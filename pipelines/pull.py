@@ -12,7 +12,7 @@ from pathlib import Path
 from enforcement.errors import BadFootage, ConfigurationError
 from enforcement.feed_health import FeedGap
 from enforcement.footage import Capture
-from enforcement.places import Feed, FolderSource
+from enforcement.places import DroneBucket, DroneFolder, Feed, FolderSource
 from feeds.folder import finished_files
 from feeds.messages import MEDIA_TYPE as MESSAGES
 from feeds.segments import Segment
@@ -41,7 +41,7 @@ def enabled_feeds() -> list[str]:
     return [
         feed.feed_id
         for feed in wire().catalog.feeds
-        if feed.enabled and isinstance(feed.source, FolderSource)
+        if feed.enabled and isinstance(feed.source, FolderSource | DroneFolder | DroneBucket)
     ]
 
 
@@ -52,13 +52,22 @@ def pull_feed(feed_id: str) -> list[str]:
     """
     wiring = wire()
     feed = wiring.catalog.feed(feed_id)
+    if isinstance(feed.source, DroneFolder | DroneBucket):
+        from pipelines.missions import pull_flights
+
+        return pull_flights(wiring, feed, feed.source)
     if not isinstance(feed.source, FolderSource):
         raise ConfigurationError(f"feed {feed_id} is live: `sightline collect` takes it in")
     return _pull_folder(wiring, feed, feed.source)
 
 
-def file_arrival(wiring: Wiring, feed: Feed, arrival: Arrival) -> tuple[str, bool]:
-    """File one finished file; returns its capture id and whether it is new."""
+def file_arrival(
+    wiring: Wiring, feed: Feed, arrival: Arrival, *, held: bool = False
+) -> tuple[str, bool]:
+    """File one finished file; returns its capture id and whether it is new.
+
+    Nobody looks at a ``held`` one before it is released.
+    """
     sha256 = sha256_file(arrival.path)
     if (known := _known(wiring, feed.feed_id, sha256)) is not None:
         return known, False
@@ -81,7 +90,7 @@ def file_arrival(wiring: Wiring, feed: Feed, arrival: Arrival) -> tuple[str, boo
         ),
         source_name=arrival.source_name,
     )
-    return _file(wiring, capture)
+    return _file(wiring, capture, held=held)
 
 
 def file_segment(wiring: Wiring, feed: Feed, segment: Segment) -> tuple[str, bool]:
@@ -132,10 +141,10 @@ def _known(wiring: Wiring, feed_id: str, sha256: str) -> str | None:
         return captures.capture_of(connection, feed_id, sha256)
 
 
-def _file(wiring: Wiring, capture: Capture) -> tuple[str, bool]:
+def _file(wiring: Wiring, capture: Capture, *, held: bool = False) -> tuple[str, bool]:
     """Write the manifest row; returns the capture id and whether it is new."""
     with wiring.database.transaction() as connection:
-        filed = captures.file_capture(connection, capture)
+        filed = captures.file_capture(connection, capture, held=held)
     return filed, filed == capture.capture_id
 
 
@@ -157,7 +166,13 @@ def _pull_folder(wiring: Wiring, feed: Feed, source: FolderSource) -> list[str]:
     return new
 
 
+_MEDIA_TYPES = {".srt": "application/x-subrip", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+"""Of files beside footage; of footage itself the content tells."""
+
+
 def _media_type(path: Path) -> str:
+    if (known := _MEDIA_TYPES.get(path.suffix.lower())) is not None:
+        return known
     try:
         return probe(path).media_type
     except BadFootage:

@@ -5,10 +5,9 @@ models saw, and a manifest with all digests. The manifest's bytes are stored onc
 part of the facts that people confirm.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 from enforcement.cases import Lead
@@ -28,22 +27,26 @@ from enforcement.geometry import Box
 from enforcement.places import Feed
 from feeds.messages import MEDIA_TYPE as MESSAGES
 from media.drawing import draw_boxes, draw_zones, encode_jpeg
-from media.footage import Image, Preceding, cut_clip, frame_at, probe
+from media.footage import Image, Piece, frame_at, join_clip, probe
 from pipelines import VERSION
-from pipelines.observe import keys_of, observations_of
+from pipelines.incidents import enter
+from pipelines.model_versions import versions_behind
+from pipelines.observe import ModelKey, observations_of
 from pipelines.wiring import Wiring, wire
 from storage.canonical import canonical_bytes
 from storage.evidence_store import BucketRole
-from storage.records import captures, casebook
+from storage.records import captures, casebook, flights
+from storage.records.incidents import case_of
 
 _LEAD_IN_S = 6.0
 _LEAD_OUT_S = 6.0
 """Seconds of footage kept before the onset and after the end (or the alarm, whichever is later)."""
 
 
-def seal_capture(capture_id: str) -> list[str]:
+def seal_capture(capture_id: str, keys: Sequence[ModelKey] | None = None) -> list[str]:
     """Seal every lead of a capture that is not in the queue yet; returns all its lead ids.
 
+    ``keys``: the observations that they rest on; by default those that give them.
     The last step of a capture's way: it is pending no more. Raises ModelError for a capture that
     was not correlated yet: its leads are not known.
     """
@@ -58,19 +61,30 @@ def seal_capture(capture_id: str) -> list[str]:
         if not captures.is_correlated(connection, capture_id):
             raise ModelError(f"capture {capture_id} has not been correlated yet")
         leads = casebook.leads_of_capture(connection, capture_id)
-        unsealed = [x for x in leads if casebook.find_case(connection, x.lead_id) is None]
+        unsealed = [
+            lead
+            for lead in leads
+            if _rests_on_one_capture(wiring, lead) and case_of(connection, lead.lead_id) is None
+        ]
     if unsealed:
         with wiring.footage_of(capture) as path:
             for lead in unsealed:
-                _seal(wiring, capture, lead, path)
+                _seal(wiring, capture, lead, path, versions_behind(wiring, capture, lead, keys))
     with wiring.database.transaction() as connection:
         captures.finish(connection, capture_id)
     return [lead.lead_id for lead in leads]
 
 
-def _seal(wiring: Wiring, capture: Capture, lead: Lead, footage: Path) -> None:
+def _rests_on_one_capture(wiring: Wiring, lead: Lead) -> bool:
+    """Leads of changes from flight to flight are sealed with their comparison."""
+    return wiring.catalog.rule(lead.rule_id, lead.rule_version).kind.is_of_footage
+
+
+def _seal(
+    wiring: Wiring, capture: Capture, lead: Lead, footage: Path, keys: Sequence[ModelKey]
+) -> None:
     feed = wiring.catalog.feed(capture.feed_id)
-    with _preceding(wiring, capture, lead) as preceding:
+    with _preceding(wiring, capture, lead, keys) as preceding:
         items = (
             EvidenceItem(
                 item_id="original",
@@ -81,16 +95,16 @@ def _seal(wiring: Wiring, capture: Capture, lead: Lead, footage: Path) -> None:
             *([] if preceding is None else [preceding.item]),
             _clip(wiring, lead, footage, preceding),
             *_key_frames(wiring, feed, lead, footage, preceding),
-            *_observations(wiring, capture, feed),
+            *_observations(wiring, capture, keys),
         )
-    manifest = _manifest(wiring, capture, feed, lead, items)
-    put_in_queue(wiring, lead, manifest, _device_status(wiring, feed, capture))
+    manifest = _manifest(wiring, capture, feed, lead, items, keys)
+    put_in_queue(wiring, lead, manifest, device_status(wiring, feed, capture))
 
 
 def put_in_queue(
     wiring: Wiring, lead: Lead, manifest: Manifest, device_status: DeviceStatus
 ) -> None:
-    """Lock the manifest in the store and open the lead's case."""
+    """Lock the manifest in the store; the lead opens a case or joins that of its incident."""
     stored = put_evidence(wiring, lead, canonical_bytes(manifest), "application/json")
     rule = wiring.catalog.rule(lead.rule_id, lead.rule_version)
     facts = CaseFacts(
@@ -100,13 +114,22 @@ def put_in_queue(
         rule_id=rule.rule_id,
         rule_version=rule.version,
         matter=rule.matter,
-        place=Place(site_id=lead.site_id),
+        place=Place(site_id=lead.site_id, text=_place_text(wiring, lead)),
         device_status=device_status,
         confirmations_required=wiring.settings.confirmations_required,
         seeded=lead.seeded,
     )
+    enter(wiring, lead, facts)
+
+
+def _place_text(wiring: Wiring, lead: Lead) -> str:
+    """Where on the ground it is, if that is known."""
     with wiring.database.transaction() as connection:
-        casebook.open_case(connection, facts, wiring.clock())
+        fix = flights.fix_of(connection, lead.lead_id)
+    if fix is None:
+        return ""
+    (latitude_deg, longitude_deg), radius_m = fix
+    return f"{latitude_deg:.6f}, {longitude_deg:.6f} ± {radius_m:.1f} m"
 
 
 @dataclass(frozen=True)
@@ -114,13 +137,15 @@ class _Preceding:
     """The capture before, where the matter began."""
 
     item: EvidenceItem
-    footage: Preceding
+    footage: Piece
 
 
 @contextmanager
-def _preceding(wiring: Wiring, capture: Capture, lead: Lead) -> Iterator[_Preceding | None]:
+def _preceding(
+    wiring: Wiring, capture: Capture, lead: Lead, keys: Sequence[ModelKey]
+) -> Iterator[_Preceding | None]:
     """The capture before as a local file, if the lead's onset lies in it."""
-    observation = observations_of(wiring, capture)[0] if lead.onset_s < 0 else None
+    observation = observations_of(wiring, capture, keys)[0] if lead.onset_s < 0 else None
     if observation is None or observation.carried_from is None:
         yield None
         return
@@ -134,7 +159,7 @@ def _preceding(wiring: Wiring, capture: Capture, lead: Lead) -> Iterator[_Preced
             made_by=f"sightline.pull@{VERSION}",
         )
         starts_s = -(probe(path).duration_s + observation.gap_s)
-        yield _Preceding(item, Preceding(path, starts_s))
+        yield _Preceding(item, Piece(path, starts_s))
 
 
 def _clip(wiring: Wiring, lead: Lead, footage: Path, preceding: _Preceding | None) -> EvidenceItem:
@@ -143,8 +168,11 @@ def _clip(wiring: Wiring, lead: Lead, footage: Path, preceding: _Preceding | Non
     start_s = max(earliest_s, lead.onset_s - _LEAD_IN_S)
     end_s = min(end_s, max(probe(footage).duration_s, lead.alarm_at_s))
     target = footage.with_name(f"{lead.lead_id}.mp4")
-    cut_clip(footage, target, start_s, end_s, None if preceding is None else preceding.footage)
-    stored = wiring.store.put_file(BucketRole.EVIDENCE, target, "video/mp4", prefix=_prefix(lead))
+    before = [] if preceding is None else [preceding.footage]
+    join_clip([*before, Piece(footage, 0.0)], target, start_s, end_s)
+    stored = wiring.store.put_file(
+        BucketRole.EVIDENCE, target, "video/mp4", prefix=evidence_prefix(lead)
+    )
     target.unlink()
     return EvidenceItem(
         item_id="clip",
@@ -192,10 +220,12 @@ def _at_onset(lead: Lead, footage: Path, preceding: _Preceding | None) -> tuple[
     return onset_s, frame_at(before.path, onset_s - before.starts_s)
 
 
-def _observations(wiring: Wiring, capture: Capture, feed: Feed) -> Iterator[EvidenceItem]:
+def _observations(
+    wiring: Wiring, capture: Capture, keys: Sequence[ModelKey]
+) -> Iterator[EvidenceItem]:
     with wiring.database.transaction() as connection:
         stored = captures.observation_objects(connection, capture.capture_id)
-    for key in keys_of(wiring.cascade_for(feed)):
+    for key in keys:
         model, model_digest, _ = key
         yield EvidenceItem(
             item_id=f"observation-{model}",
@@ -207,8 +237,9 @@ def _observations(wiring: Wiring, capture: Capture, feed: Feed) -> Iterator[Evid
 
 
 def _manifest(
-    wiring: Wiring, capture: Capture, feed: Feed, lead: Lead, items: tuple[EvidenceItem, ...]
-) -> Manifest:
+    wiring: Wiring, capture: Capture, feed: Feed, lead: Lead, items: tuple[EvidenceItem, ...],
+    keys: Sequence[ModelKey],
+) -> Manifest:  # fmt: skip
     return Manifest(
         lead_id=lead.lead_id,
         created_at=wiring.clock(),
@@ -228,7 +259,7 @@ def _manifest(
         rule_digest=lead.rule_digest,
         models=tuple(
             ModelUsed(name=name, digest=digest, config_digest=config)
-            for name, digest, config in keys_of(wiring.cascade_for(feed))
+            for name, digest, config in keys
         ),
         alarm_at=lead.alarm_at,
         finding_box=lead.box,
@@ -237,17 +268,20 @@ def _manifest(
     )
 
 
-def _device_status(wiring: Wiring, feed: Feed, capture: Capture) -> DeviceStatus:
+def device_status(wiring: Wiring, feed: Feed, capture: Capture) -> DeviceStatus:
     if feed.device_id is None:
         return "unregistered"
-    taken = capture.captured_at + timedelta(seconds=capture.clock_offset_s)
-    return "valid" if wiring.catalog.device(feed.device_id).is_valid_at(taken) else "invalid"
+    covered = wiring.catalog.device(feed.device_id).is_valid_at(capture.began_at)
+    return "valid" if covered else "invalid"
 
 
-def _prefix(lead: Lead) -> str:
+def evidence_prefix(lead: Lead) -> str:
+    """Under which keys a lead's evidence lies in the store."""
     return f"{lead.feed_id}/{lead.alarm_at:%Y/%m/%d}/{lead.lead_id}"
 
 
 def put_evidence(wiring: Wiring, lead: Lead, data: bytes, media_type: str) -> StoredObject:
     """Lock a piece of a lead's evidence in the store."""
-    return wiring.store.put_bytes(BucketRole.EVIDENCE, data, media_type, prefix=_prefix(lead))
+    return wiring.store.put_bytes(
+        BucketRole.EVIDENCE, data, media_type, prefix=evidence_prefix(lead)
+    )

@@ -1,4 +1,4 @@
-"""Seal a lead of readings: the messages as received, the readings, a picture, the manifest."""
+"""Seal a lead of readings: messages as received, readings, a picture, the nearest camera's clip."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -22,6 +22,7 @@ from enforcement.rules import Rule
 from enforcement.sensor_rules import SensorHourlyMean, SensorThreshold
 from media.traces import Level, Trace, Value, draw_trace
 from pipelines import VERSION
+from pipelines.nearby import camera_evidence
 from pipelines.seal import put_evidence, put_in_queue
 from pipelines.sensing import FeedReadings
 from pipelines.wiring import Wiring
@@ -65,6 +66,8 @@ def seal_sensor_lead(wiring: Wiring, lead: Lead) -> None:
         raise EvidenceError(f"lead {lead.lead_id} does not rest on readings")
     document, holders = _document(wiring, lead, finding)
     rule = wiring.catalog.rule(lead.rule_id, lead.rule_version)
+    status = _device_status(wiring, finding)
+    camera = camera_evidence(wiring, lead, finding, status)
     items = (
         *_originals(original, holders),
         EvidenceItem(
@@ -81,9 +84,10 @@ def seal_sensor_lead(wiring: Wiring, lead: Lead) -> None:
             derived_from="readings",
             made_by=f"sightline.trace@{VERSION}",
         ),
+        *camera.items,
     )
-    manifest = _manifest(wiring, original, lead, finding, items)
-    put_in_queue(wiring, lead, manifest, _device_status(wiring, finding))
+    manifest = _manifest(wiring, original, lead, finding, items, camera.notes)
+    put_in_queue(wiring, lead, manifest, status)
 
 
 def _manifest(
@@ -92,6 +96,7 @@ def _manifest(
     lead: Lead,
     finding: SensorFinding,
     items: tuple[EvidenceItem, ...],
+    notes: tuple[str, ...],
 ) -> Manifest:
     return Manifest(
         lead_id=lead.lead_id,
@@ -105,6 +110,7 @@ def _manifest(
         alarm_at=lead.alarm_at,
         finding_box=lead.box,
         reasons=lead.reasons,
+        notes=notes,
         software_version=VERSION,
     )
 

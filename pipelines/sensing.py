@@ -6,6 +6,7 @@ them in.
 """
 
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,8 +17,9 @@ import pandas as pd
 from enforcement.errors import BadFootage, EvidenceError
 from enforcement.footage import Capture, StoredObject
 from enforcement.places import Feed, Hj212Source, MqttSource
-from enforcement.readings import Reading
+from enforcement.readings import DockFormat, JsonFormat, Reading
 from enforcement.sensor_rules import lookback_s
+from feeds.dock import uploads
 from feeds.messages import Message, decode_batch
 from feeds.readings import Readings, from_bytes, merged
 from feeds.sensors import read_hj212, read_json
@@ -25,12 +27,15 @@ from pipelines.wiring import Wiring, wire
 from storage.canonical import sha256_hex
 from storage.evidence_store import BucketRole, EvidenceStore
 from storage.records import captures, windows
+from storage.records.flights import note_upload
 from storage.records.windows import ReadCapture
 
 WINDOW = timedelta(hours=1)
 """Windows are the hours of UTC, the start included and the end not."""
 
 _INSTANT = timedelta(microseconds=1)
+
+_LOG = logging.getLogger("sightline.sensing")
 
 READINGS = "application/vnd.sightline.readings+json"
 
@@ -50,16 +55,36 @@ def read_capture(capture_id: str) -> str:
             captures.finish(connection, capture_id)
             return capture_id
     try:
-        readings = _taken_out(feed, decode_batch(wiring.store.read(capture.object)))
+        messages = decode_batch(wiring.store.read(capture.object))
+        readings = _taken_out(feed, messages)
     except BadFootage as error:
         with wiring.database.transaction() as connection:
             captures.quarantine(connection, capture_id, str(error), wiring.clock())
         return capture_id
+    if is_of_docks(feed):
+        note_uploads(wiring, capture, messages)
     if readings is not None:
         _note(wiring, feed, capture, digest, readings)
     with wiring.database.transaction() as connection:
         captures.finish(connection, capture_id)
     return capture_id
+
+
+def is_of_docks(feed: Feed) -> bool:
+    """Whether drones' docks tell on this feed what they uploaded."""
+    return isinstance(feed.source, MqttSource) and isinstance(feed.source.format, DockFormat)
+
+
+def note_uploads(wiring: Wiring, capture: Capture, messages: Iterable[Message]) -> None:
+    """Record what docks say in these messages of the files that they uploaded. Idempotent."""
+    found, refused = uploads(messages)
+    if refused:
+        _LOG.warning(
+            "capture %s: %d messages of docks could not be read", capture.capture_id, refused
+        )
+    with wiring.database.transaction() as connection:
+        for upload in found:
+            note_upload(connection, upload, capture.capture_id)
 
 
 def config_digest(feed: Feed) -> str:
@@ -129,39 +154,53 @@ class FeedReadings:
         """The readings of ``[start, end)`` by capture."""
         with self.wiring.database.transaction() as connection:
             found = windows.read_between(connection, self.feed.feed_id, start, end)
+        reopens_s = None if self.with_late else self.feed.reopens_s
         return {
-            capture_id: self._part(_document(self.wiring.store, stored), start, end)
+            capture_id: _part(_document(self.wiring.store, stored, reopens_s), start, end)
             for capture_id, stored in found.items()
         }
 
-    def _part(self, whole: Readings, start: datetime, end: datetime) -> Readings:
-        parts = []
-        for frame in (whole.frame, whole.conflicts):
-            wanted = (frame["at"] >= start) & (frame["at"] < end)
-            if not self.with_late:
-                wanted &= ~_are_too_late(frame, self.feed)
-            parts.append(frame[wanted].reset_index(drop=True))
-        return Readings(parts[0], parts[1], (), 0)
-
 
 @lru_cache(maxsize=2048)
-def _document(store: EvidenceStore, stored: StoredObject) -> Readings:
-    """Stored readings never change, and neighbouring windows ask for the same ones."""
-    return from_bytes(store.read(stored))
+def _document(store: EvidenceStore, stored: StoredObject, reopens_s: float | None) -> Readings:
+    """Stored readings; without those that came too late, unless ``reopens_s`` is None.
+
+    They never change, and neighbouring windows ask for the same ones.
+    """
+    whole = from_bytes(store.read(stored))
+    if reopens_s is None:
+        return whole
+    frame, conflicts = (
+        _rows(one, ~_are_too_late(one, reopens_s)) for one in (whole.frame, whole.conflicts)
+    )
+    return Readings(frame, conflicts, (), 0)
 
 
-def _are_too_late(frame: pd.DataFrame, feed: Feed) -> "pd.Series[bool]":
+def _part(whole: Readings, start: datetime, end: datetime) -> Readings:
+    """The readings of ``[start, end)``."""
+    frame, conflicts = (
+        _rows(one, (one["at"] >= start) & (one["at"] < end))
+        for one in (whole.frame, whole.conflicts)
+    )
+    return Readings(frame, conflicts, (), 0)
+
+
+def _rows(frame: pd.DataFrame, wanted: "pd.Series[bool]") -> pd.DataFrame:
+    return frame if wanted.all() else frame[wanted].reset_index(drop=True)
+
+
+def _are_too_late(frame: pd.DataFrame, reopens_s: float) -> "pd.Series[bool]":
     """Which rows of a frame came too late to reopen the window of their time."""
     ends = frame["at"].dt.floor("h") + WINDOW
-    late: pd.Series[bool] = frame["received_at"] > ends + timedelta(seconds=feed.reopens_s)
+    late: pd.Series[bool] = frame["received_at"] > ends + timedelta(seconds=reopens_s)
     return late
 
 
 def _taken_out(feed: Feed, messages: Iterable[Message]) -> Readings | None:
-    """None if the feed has no format: then its messages are only kept."""
+    """None if the feed has no readings: its messages are only kept, or come from docks."""
     source = feed.source
     match source:
-        case MqttSource(format=form) if form is not None:
+        case MqttSource(format=JsonFormat() as form):
             return read_json(messages, form, feed.device_id, feed.clock_offset_s)
         case Hj212Source(format=form):
             return read_hj212(messages, form, feed.device_id, feed.clock_offset_s)
@@ -176,7 +215,7 @@ def _note(wiring: Wiring, feed: Feed, capture: Capture, digest: str, readings: R
     )
     frame = readings.frame
     moments = frame["at"]
-    late = _are_too_late(frame, feed)
+    late = _are_too_late(frame, feed.reopens_s)
     read = ReadCapture(
         capture_id=capture.capture_id,
         config_digest=digest,

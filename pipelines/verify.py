@@ -8,7 +8,7 @@ from enforcement.evidence import Manifest
 from enforcement.footage import StoredObject
 from pipelines.wiring import Wiring
 from storage.canonical import parse_canonical
-from storage.records import captures, casebook
+from storage.records import captures, casebook, incidents
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,16 @@ def verify_all(wiring: Wiring) -> VerificationReport:
     with wiring.database.transaction() as connection:
         filed = [capture.object for capture in captures.all_captures(connection)]
         cases = [lead.lead_id for lead, _ in casebook.queue(connection, limit=10**9)]
-        manifests = [casebook.current_facts(connection, lead_id).manifest for lead_id in cases]
+        facts = {lead_id: casebook.current_facts(connection, lead_id) for lead_id in cases}
+        joined = incidents.joined_leads(connection)
     seen: set[StoredObject] = set()
-    damaged: list[str] = []
+    damaged = [
+        f"case {one.case_id}: its facts lack the package of lead {one.lead_id}"
+        for one in joined
+        if one.manifest not in facts[one.case_id].further
+    ]
+    manifests = [one for case in facts.values() for one in case.manifests]
+    manifests += [one.manifest for one in joined]
     for stored in [*filed, *_packages(wiring, manifests, damaged)]:
         if stored in seen:
             continue

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from enforcement.errors import ConfigurationError, SightlineError
 from enforcement.footage import Capture
-from enforcement.places import Feed, FolderSource
+from enforcement.missions import Mission
+from enforcement.places import DroneFolder, Feed, FolderSource
 from enforcement.rules import Rule
 from settings.catalog import SHIPPED_CATALOG, Catalog, load_catalog
 from settings.environment import Settings
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from detectors.detector import Detector
     from storage.evidence_store import EvidenceStore
     from storage.records.database import Database
+
+
+FolderT = TypeVar("FolderT", FolderSource, DroneFolder)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,14 @@ class Wiring:
     @cached_property
     def catalog(self) -> Catalog:
         return load_catalog(self.settings.catalog_folder)
+
+    @property
+    def missions(self) -> tuple[Mission, ...]:
+        """Those of the catalog, and those that were given to the API."""
+        from storage.records.missions import given
+
+        with self.database.transaction() as connection:
+            return self.catalog.with_missions(given(connection)).missions
 
     @cached_property
     def store(self) -> "EvidenceStore":
@@ -93,7 +105,8 @@ class Wiring:
     def cascade_for(self, feed: Feed) -> "Cascade":
         """What looks at this feed: the detectors that the rules of its zones ask for."""
         purposes = {zone.purpose for zone in feed.zones}
-        return self.cascade(r for r in self.catalog.current_rules if r.purpose in purposes)
+        rules = (r for r in self.catalog.current_rules if r.kind.is_of_footage)
+        return self.cascade(rule for rule in rules if rule.purpose in purposes)
 
     def cascade(self, rules: Iterable[Rule], *, exhaustive: bool = False) -> "Cascade":
         """The detectors that these rules ask for, and those that they lean on in turn."""
@@ -116,7 +129,7 @@ class Wiring:
         """A path of the catalog: absolute, from ``~``, or within the home folder."""
         return self.settings.home / Path(path).expanduser()
 
-    def located(self, source: FolderSource) -> FolderSource:
+    def located(self, source: FolderT) -> FolderT:
         """The source with its path made absolute."""
         return source.model_copy(update={"path": str(self.in_home(source.path))})
 
@@ -163,7 +176,7 @@ def prepare(wiring: Wiring) -> None:
                 shutil.copyfile(shipped, target)
     for feed in wiring.catalog.feeds:
         # A folder elsewhere is the user's: if it is missing, that is an error worth seeing.
-        if isinstance(feed.source, FolderSource):
+        if isinstance(feed.source, FolderSource | DroneFolder):
             folder = wiring.in_home(feed.source.path)
             if folder.is_relative_to(settings.home):
                 folder.mkdir(parents=True, exist_ok=True)

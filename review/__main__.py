@@ -3,8 +3,10 @@
 Ends within five seconds of SIGTERM. Behind a TLS proxy set ``SIGHTLINE_SECURE_COOKIES=true``.
 """
 
+import shutil
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import uvicorn
 
@@ -43,6 +45,7 @@ def _config(settings: Settings) -> uvicorn.Config:
         CatalogFolder(settings.catalog_folder),
         settings,
         clock=lambda: datetime.now(UTC),
+        free_bytes=lambda: _free_bytes(settings.store_folder),
     )
     return uvicorn.Config(
         app,
@@ -55,6 +58,14 @@ def _config(settings: Settings) -> uvicorn.Config:
         proxy_headers=settings.secure_cookies,
         timeout_graceful_shutdown=_STOP_WITHIN_S,
     )
+
+
+def _free_bytes(folder: Path | None) -> int | None:
+    """What is left on the disk of a folder; None without it."""
+    try:
+        return None if folder is None else shutil.disk_usage(folder).free
+    except OSError:
+        return None
 
 
 def _store(settings: Settings) -> EvidenceStore:

@@ -9,7 +9,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 from starlette.types import Scope
 
-from review import api, feeds, media, pages, problems
+from review import api, feeds, media, missions, pages, problems
 from review.desk import Desk
 from review.documents import Documents
 from review.hardening import Hardening
@@ -29,10 +29,12 @@ def create_app(
     settings: Settings,
     *,
     clock: Callable[[], datetime],
+    free_bytes: Callable[[], int | None] = lambda: None,
 ) -> FastAPI:
     """The application over these parts.
 
-    ``catalogs`` gives the catalog as it stands, ``clock`` aware UTC moments.
+    ``catalogs`` gives the catalog as it stands, ``clock`` aware UTC moments, ``free_bytes`` what is
+    left on the store's disk, or None where nobody can tell.
     """
     app = FastAPI(
         title="Sightline review",
@@ -48,7 +50,8 @@ def create_app(
     app.include_router(pages.router())
     app.include_router(api.router())
     app.include_router(media.router())
-    app.include_router(feeds.router())
+    app.include_router(missions.router())
+    app.include_router(feeds.router(free_bytes))
     app.mount(f"/static/{pages.static_digest()}", _KeptFiles(directory=pages.STATIC))
     problems.install(app, pages.error_page)
     app.add_middleware(Hardening, settings=settings)

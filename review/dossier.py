@@ -23,7 +23,7 @@ from enforcement.cases import (
 )
 from enforcement.errors import ConfigurationError, NotPermitted
 from enforcement.evidence import CaseFacts, EvidenceItem, EvidenceKind, Manifest
-from enforcement.footage import Observation
+from enforcement.footage import Observation, StoredObject
 from enforcement.lifecycle import AWAITING_CONFIRMATION
 from enforcement.people import Account, Role
 from enforcement.rules import Wording
@@ -37,6 +37,7 @@ from review.shown import (
     FactsShown,
     Given,
     Overlay,
+    PackageShown,
     RecordLine,
     RuleShown,
     Summary,
@@ -45,11 +46,11 @@ from review.shown import (
     ZoneShown,
 )
 from settings.catalog import rule_digest
-from storage.records import accounts, casebook, oversight
+from storage.records import accounts, casebook, incidents, oversight
 
 SETTLED = frozenset(CaseState) - UNDECIDED
 
-_SCORED = frozenset({EvidenceKind.OBSERVATION})
+SCORED = frozenset({EvidenceKind.OBSERVATION, EvidenceKind.COMPARISON})
 """Kinds whose bytes hold the model's scores."""
 
 
@@ -107,19 +108,28 @@ class Reader:
         return list(dict.fromkeys(names))
 
     def manifest(self, lead_id: str) -> Manifest:
-        """The current manifest of a case. Raises NotFound, NotPermitted."""
+        """The current manifest of a case's own lead. Raises NotFound, NotPermitted."""
+        return self._packages(lead_id, only_own=True)[""]
+
+    def _packages(self, lead_id: str, *, only_own: bool = False) -> dict[str, Manifest]:
+        """The manifests of a case by what the addresses of their items begin with."""
         with self._reading(lead_id) as connection:
             self._case(connection, lead_id)
-            stored = casebook.current_facts(connection, lead_id).manifest
-        return self.documents.get(self.desk, stored, Manifest)
+            stored = casebook.current_facts(connection, lead_id).manifests
+        return {
+            _prefix(number): self.documents.get(self.desk, one, Manifest)
+            for number, one in enumerate(stored[:1] if only_own else stored, 1)
+        }
 
     def item(self, lead_id: str, item_id: str) -> EvidenceItem:
         """One piece of evidence of this very case. Raises NotFound, NotPermitted."""
         with self._reading(lead_id) as connection:
             _, case = self._case(connection, lead_id)
-        for item in self.manifest(lead_id).items:
-            if item.item_id == item_id:
-                if item.kind in _SCORED and not self._sees_score(case):
+        for prefix, manifest in self._packages(lead_id).items():
+            for item in manifest.items:
+                if prefix + item.item_id != item_id:
+                    continue
+                if item.kind in SCORED and not self._sees_score(case):
                     reason = "the model's scores stay hidden until you have judged"
                     with self.desk.refusals_logged(self.account, "view", lead_id):
                         raise NotPermitted(reason)
@@ -134,6 +144,10 @@ class Reader:
             names = _names(connection)
             confirmations = casebook.confirmations_of(connection, lead_id)
             summary = self._summary(lead, case, names, self._part(connection))
+            joined = [
+                casebook.load_lead(connection, one.lead_id)
+                for one in incidents.joined_leads(connection, lead_id)
+            ]
             record = self._record(connection, case, names)
             deliveries = _deliveries(connection, lead_id) if self._supervises else None
             views = _views(connection, lead_id, names) if self._supervises else None
@@ -147,11 +161,33 @@ class Reader:
             device_title=_device_title(self.desk, manifest),
             provenance=manifest.provenance,
             manifest=manifest,
+            further=tuple(
+                self._package_shown(number, one, facts.manifests[number - 1], case)
+                for number, one in enumerate(joined, 2)
+            ),
             record=record,
             verdicts=self._verdicts(case, confirmations, names),
             deliveries=deliveries,
             views=views,
             may=self._may(case, summary, confirmations),
+        )
+
+    def _package_shown(
+        self, number: int, lead: Lead, stored: StoredObject, case: Case
+    ) -> PackageShown:
+        manifest = self.documents.get(self.desk, stored, Manifest)
+        catalog = self.desk.catalog
+        return PackageShown(
+            number=number,
+            lead_id=lead.lead_id,
+            rule=_rule_shown(self.desk, lead),
+            feed_title=_title(catalog.feed, lead.feed_id),
+            site_title=_title(catalog.site, lead.site_id),
+            alarm_at=lead.alarm_at,
+            reasons=manifest.reasons,
+            device_title=_device_title(self.desk, manifest),
+            manifest=manifest,
+            score=lead.score if self._sees_score(case) else None,
         )
 
     def overlay(self, lead_id: str) -> Overlay:
@@ -163,14 +199,17 @@ class Reader:
         if clip is None:
             raise NotFound(lead_id)
         box = manifest.finding_box
+        # A sensor's zone and finding have no place in the view of a camera nearby.
+        of_sensor = bool(manifest.of_kind(EvidenceKind.READINGS))
         return Overlay(
+            received_at=manifest.provenance.captured_at if of_sensor else None,
             clip_start_s=clip.start_s or 0.0,
             clip_end_s=clip.end_s,
             onset_s=lead.onset_s,
             alarm_at_s=lead.alarm_at_s,
             end_s=lead.end_s,
-            finding_box=(box.left, box.top, box.right, box.bottom),
-            zones=_zones_shown(self.desk, lead),
+            finding_box=None if of_sensor else (box.left, box.top, box.right, box.bottom),
+            zones=() if of_sensor else _zones_shown(self.desk, lead),
             tracks=self._tracks(manifest),
         )
 
@@ -290,7 +329,7 @@ class Reader:
 
     def _may_read(self, event: CaseEvent) -> bool:
         """Whether an event of an unsettled case is silent on what others decided."""
-        if event.kind in {"sealed", "facts_revised"}:
+        if event.kind in {"sealed", "facts_revised", "evidence_joined"}:
             return True
         if event.kind == "judged":
             return event.actor == self.account.account_id
@@ -315,6 +354,11 @@ class Reader:
             if state in {CaseState.CONFIRMED, CaseState.DISPATCHED, CaseState.ACKNOWLEDGED}:
                 acts.append("recall")
         return tuple(acts)
+
+
+def _prefix(number: int) -> str:
+    """What the address of an item begins with, by the number of its package in the case."""
+    return "" if number == 1 else f"{number}."
 
 
 def _title(find: Callable[[str], Any], name: str) -> str:

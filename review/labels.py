@@ -40,6 +40,15 @@ SOURCES = {
     "rtsp": N_("Camera"),
     "mqtt": N_("Sensors (MQTT)"),
     "hj212": N_("Stations (HJ 212)"),
+    "drone_folder": N_("Drone (folder)"),
+    "drone_bucket": N_("Drone (bucket)"),
+}
+
+FLIGHTS = {
+    "awaited": N_("files are still coming"),
+    "accepted": N_("accepted"),
+    "refused": N_("refused"),
+    "repeated": N_("the same files as before"),
 }
 
 TROUBLES = {
@@ -50,6 +59,9 @@ TROUBLES = {
     "sensor": N_("Sensor stuck or silent"),
     "clock": N_("Clock is off"),
     "quarantine": N_("Captures set aside"),
+    "stray": N_("Files outside of any flight"),
+    "flight_refused": N_("Flight refused"),
+    "flight_missed": N_("Flight missed"),
     "gaps": N_("Gaps in the last day"),
 }
 
@@ -138,6 +150,7 @@ EVENTS = {
     "triaged": N_("Triaged"),
     "judged": N_("Verdict given"),
     "facts_revised": N_("Facts revised"),
+    "evidence_joined": N_("Evidence joined"),
     "dispatched": N_("Dispatched"),
     "acknowledged": N_("Acknowledged"),
     "recalled": N_("Recalled"),
@@ -152,6 +165,7 @@ ITEMS = {
     "observation": N_("Observation"),
     "telemetry": N_("Telemetry"),
     "readings": N_("Readings"),
+    "comparison": N_("Comparison"),
 }
 
 THINGS = {
@@ -192,6 +206,7 @@ ACTIONS = {
     "recall": N_("Recall"),
     "dispatch": N_("Dispatch"),
     "view": N_("View"),
+    "give_mission": N_("Give a mission"),
     "request": N_("Request with unknown fields"),
     "forged request": N_("Request without its token"),
 }

@@ -7,12 +7,11 @@ from threading import Lock
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from enforcement.evidence import EvidenceItem, EvidenceKind
+from enforcement.evidence import EvidenceKind
 from enforcement.footage import StoredObject
-from enforcement.people import Account
 from review.desk import Desk
 from review.reading import Reading
-from review.sign_in import SignedIn
+from review.sign_in import SignedIn, Visit
 from storage.records import casebook
 
 CACHE_CONTROL = "private, max-age=900"
@@ -31,20 +30,20 @@ class Views:
     """
 
     def __init__(self) -> None:
-        self._seen: OrderedDict[tuple[str, str, str], None] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, str, str, str], None] = OrderedDict()
         self._guard = Lock()
 
     def note(
-        self, desk: Desk, token: str, account: Account, lead_id: str, item: EvidenceItem
+        self, desk: Desk, visit: Visit, lead_id: str, item_id: str, stored: StoredObject
     ) -> None:
         """Log the first view in this session. Nothing may be shown if this raises."""
-        key = (token, lead_id, item.object.sha256)
+        key = (visit.token, lead_id, item_id, stored.sha256)
         with self._guard:
             if key in self._seen:
                 return
         with desk.database.transaction() as connection:
             casebook.note_view(
-                connection, lead_id, item.item_id, item.object, account.account_id, desk.clock()
+                connection, lead_id, item_id, stored, visit.account.account_id, desk.clock()
             )
         with self._guard:
             self._seen[key] = None
@@ -53,7 +52,10 @@ class Views:
 
 
 def router() -> APIRouter:
-    """Evidence for pages and API: ``…/leads/{lead_id}/evidence/{item_id}``, and thumbnails."""
+    """Evidence for pages and API: ``…/leads/{lead_id}/evidence/{item_id}``, and thumbnails.
+
+    An item of a package that joined the case has the package's number before it: ``2.clip``.
+    """
     routes = APIRouter()
     views = Views()
 
@@ -61,14 +63,14 @@ def router() -> APIRouter:
         lead_id: str, item_id: str, request: Request, by: Reading, visit: SignedIn
     ) -> Response:
         item = by.item(lead_id, item_id)
-        views.note(by.desk, visit.token, visit.account, lead_id, item)
+        views.note(by.desk, visit, lead_id, item_id, item.object)
         return serve(by.desk, item.object, request)
 
     def thumbnail(lead_id: str, request: Request, by: Reading, visit: SignedIn) -> Response:
         manifest = by.manifest(lead_id)
         frames = manifest.of_kind(EvidenceKind.KEY_FRAME)
         frame = frames[len(frames) // 2]
-        views.note(by.desk, visit.token, visit.account, lead_id, frame)
+        views.note(by.desk, visit, lead_id, frame.item_id, frame.object)
         return serve(by.desk, frame.object, request)
 
     for path in ("/leads", "/api/v1/leads"):

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ from markupsafe import Markup
 from pydantic import BaseModel
 
 from enforcement.errors import NotPermitted, SightlineError
-from enforcement.evidence import EvidenceKind
+from enforcement.evidence import EvidenceItem, EvidenceKind, Manifest
 from enforcement.people import Role
 from enforcement.rules import Wording
 from review import api, labels, language, sign_in
 from review.desk import Desk
-from review.dossier import Reader
+from review.dossier import SCORED, Reader
 from review.labels import N_
 from review.reading import Reading
 from review.shown import Summary
@@ -52,6 +52,29 @@ class Neighbours:
     next: str | None
     place: int | None
     total: int
+
+
+@dataclass(frozen=True)
+class Exhibits:
+    """What of a package is looked at."""
+
+    clip: EvidenceItem | None
+    """None where there is nothing to play, as with readings that no camera saw."""
+    traces: tuple[EvidenceItem, ...]
+    """Pictures of readings over time."""
+    frames: tuple[EvidenceItem, ...]
+    """Pictures out of the footage."""
+
+
+def exhibits(manifest: Manifest) -> Exhibits:
+    """What of a package is looked at, each in the order of the manifest."""
+    readings = {item.item_id for item in manifest.of_kind(EvidenceKind.READINGS)}
+    pictures = manifest.of_kind(EvidenceKind.KEY_FRAME)
+    return Exhibits(
+        clip=next(iter(manifest.of_kind(EvidenceKind.CLIP)), None),
+        traces=tuple(one for one in pictures if one.derived_from in readings),
+        frames=tuple(one for one in pictures if one.derived_from not in readings),
+    )
 
 
 def visible(value: Any) -> Any:
@@ -88,6 +111,11 @@ def moment(value: datetime) -> Markup:
     utc = value.astimezone(UTC)
     iso = utc.strftime("%Y-%m-%dT%H:%M:%SZ")
     return Markup('<time datetime="{}">{} UTC</time>').format(iso, utc.strftime("%F %T"))
+
+
+def after(value: datetime, seconds: float) -> datetime:
+    """The moment so many seconds later."""
+    return value + timedelta(seconds=seconds)
 
 
 def short(digest: str) -> str:
@@ -148,7 +176,14 @@ def _environment(tag: str) -> Environment:
         return language.retold(tag, text, labels.ALL)
 
     environment.filters.update(
-        label=label, words=words, told=told, moment=moment, short=short, size=size, span=span
+        label=label,
+        words=words,
+        told=told,
+        after=after,
+        moment=moment,
+        short=short,
+        size=size,
+        span=span,
     )
     environment.globals.update(
         labels=labels,
@@ -266,9 +301,9 @@ def case(lead_id: str, request: Request, reader: Reading) -> Response:
         request,
         "case.html",
         case=dossier,
-        # What rests on readings has nothing to play.
-        clip=next(iter(dossier.manifest.of_kind(EvidenceKind.CLIP)), None),
-        frames=dossier.manifest.of_kind(EvidenceKind.KEY_FRAME),
+        own=exhibits(dossier.manifest),
+        further=[(one, exhibits(one.manifest)) for one in dossier.further],
+        scored=SCORED,
         near=near,
         following=following,
         now=reader.desk.clock(),

@@ -97,6 +97,22 @@ class ViewShown(Record):
     item_id: str
 
 
+class PackageShown(Record):
+    """The package of a further lead of the same incident."""
+
+    number: int
+    """From 2; the address of an item is ``NUMBER.ITEM``, as in ``2.clip``."""
+    lead_id: str
+    rule: RuleShown
+    feed_title: str
+    site_title: str
+    alarm_at: Utc
+    reasons: tuple[str, ...]
+    device_title: str
+    manifest: Manifest
+    score: float | None = None
+
+
 class Dossier(Summary):
     """Everything that the viewer may see of one case."""
 
@@ -107,6 +123,8 @@ class Dossier(Summary):
     device_title: str
     provenance: Provenance
     manifest: Manifest
+    further: tuple[PackageShown, ...] = ()
+    """What joined: camera, drone and sensor tell of one incident."""
     record: tuple[RecordLine, ...]
     verdicts: tuple[Given, ...]
     deliveries: tuple[DeliveryShown, ...] | None = None
@@ -132,13 +150,17 @@ class ZoneShown(Record):
 
 
 class Overlay(Record):
-    """What is drawn over the clip. Times in seconds from the first frame of the original."""
+    """What is drawn over the clip. Times in seconds from the first frame of the original, or, of
+    messages, from when it was received."""
 
+    received_at: Utc | None = None
+    """When that was, for messages: their seconds mean little to people."""
     clip_start_s: float
     clip_end_s: float | None
     onset_s: float
     alarm_at_s: float
     end_s: float | None
-    finding_box: tuple[float, float, float, float]
+    finding_box: tuple[float, float, float, float] | None
+    """None where the clip is not what the rule was held against."""
     zones: tuple[ZoneShown, ...]
     tracks: tuple[TrackShown, ...]

@@ -8,7 +8,7 @@ Unknown keys are errors, and an error names the file and the place in it.
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +28,9 @@ from enforcement.places import (
     Recipient,
     Site,
 )
+from enforcement.readings import DockFormat
 from enforcement.rules import Rule
+from settings import schedules
 
 SHIPPED_CATALOG = Path(__file__).parent / "shipped"
 """What a new catalog starts with: the rules and an inbox for single files."""
@@ -54,15 +56,21 @@ class Catalog(Record):
     def device(self, device_id: str) -> Device:
         return _named(self.devices, "device_id", device_id)
 
-    def mission(self, mission_id: str) -> Mission:
-        return _named(self.missions, "mission_id", mission_id)
-
     def rule(self, rule_id: str, version: int) -> Rule:
         """The rule in exactly this version; raises ConfigurationError without it."""
         for rule in self.rules:
             if rule.rule_id == rule_id and rule.version == version:
                 return rule
         raise ConfigurationError(f"the catalog has no rule {rule_id} version {version}")
+
+    def with_missions(self, given: Iterable[Mission]) -> "Catalog":
+        """With missions that came otherwise; those of the files come first, and none counts whose
+        feed the catalog no longer has."""
+        own = {mission.mission_id for mission in self.missions}
+        more = [
+            one for one in given if one.mission_id not in own and not mission_problems(self, one)
+        ]
+        return self.model_copy(update={"missions": (*self.missions, *more)})
 
     @property
     def current_rules(self) -> tuple[Rule, ...]:
@@ -196,17 +204,26 @@ def _check_references(catalog: Catalog, folder: Path) -> None:
             problems.append(f"feed {feed.feed_id}: there is no site {feed.site_id}")
         if feed.device_id is not None and feed.device_id not in devices:
             problems.append(f"feed {feed.feed_id}: there is no device {feed.device_id}")
-    drones = {f.feed_id for f in catalog.feeds if isinstance(f.source, DroneFolder | DroneBucket)}
     for mission in catalog.missions:
-        if mission.feed_id not in drones:
-            problems.append(
-                f"mission {mission.mission_id}: {mission.feed_id} is no feed of a drone"
-            )
+        problems += mission_problems(catalog, mission)
     for recipient in catalog.recipients:
         for unknown in set(recipient.rules) - rules:
             problems.append(f"recipient {recipient.recipient_id}: there is no rule {unknown}")
     if problems:
         raise ConfigurationError(f"catalog {folder}: " + "; ".join(problems))
+
+
+def mission_problems(catalog: Catalog, mission: Mission) -> list[str]:
+    """What keeps a mission from belonging to this catalog, in words."""
+    drones = {
+        feed.feed_id for feed in catalog.feeds if isinstance(feed.source, DroneFolder | DroneBucket)
+    }
+    problems = []
+    if mission.feed_id not in drones:
+        problems.append(f"mission {mission.mission_id}: {mission.feed_id} is no feed of a drone")
+    if mission.schedule is not None and (wrong := schedules.problem(mission.schedule)):
+        problems.append(f"mission {mission.mission_id}: schedule {mission.schedule!r}: {wrong}")
+    return problems
 
 
 def _shared_endpoints(feeds: tuple[Feed, ...]) -> list[str]:
@@ -229,6 +246,8 @@ def _missing_for_sensors(catalog: Catalog) -> list[str]:
     problems = []
     for feed in catalog.feeds:
         if not isinstance(feed.source, MqttSource | Hj212Source):
+            continue
+        if isinstance(feed.source.format, DockFormat):
             continue
         if feed.site_id not in clocked and ruled.intersection(z.purpose for z in feed.zones):
             problems.append(

@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     s3_secure: bool = True
     """Whether the S3 server speaks TLS (the embedded one does not need to)."""
     s3_bucket_prefix: str = "sightline"
+    store_folder: Path | None = None
+    """Where the store's disk is in reach of this machine, to tell how much room is left; the
+    embedded server's own folder. Unset with a server elsewhere: unknown."""
     retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
     """How long captures and unconfirmed evidence are locked."""
 

@@ -23,6 +23,12 @@ let overlay = null;
 let frame_s = Infinity; // The smallest distance of two frames that stepping met.
 let shown_s = null; // Media time of the frame on screen, where the browser tells it.
 
+/** A moment as people read it: seconds of the footage, or the time of day beside a sensor's lead. */
+const told = (t) =>
+  overlay?.received_at
+    ? new Date(Date.parse(overlay.received_at) + t * 1000).toLocaleTimeString()
+    : `${t.toFixed(2)} s`;
+
 const inOriginal = () => (shown_s ?? video.currentTime) + (overlay?.clip_start_s ?? 0);
 
 /** Where the picture lies inside the video element, in CSS pixels: it may have bars. */
@@ -106,12 +112,12 @@ function draw() {
         if (box) drawBox(box, words.things[track.label] ?? track.label, colour, where, 2);
       }
       const until = overlay.end_s ?? Infinity;
-      if (t >= overlay.alarm_at_s - REACH_S / 10 && t <= until) {
+      if (overlay.finding_box && t >= overlay.alarm_at_s - REACH_S / 10 && t <= until) {
         drawBox(overlay.finding_box, words.finding, "#ff5a4d", where, 3, true);
       }
     }
   }
-  clock.textContent = `${t.toFixed(2)} s`;
+  clock.textContent = told(t);
   if (video.duration && document.activeElement !== seek) {
     seek.value = Math.round((video.currentTime / video.duration) * 1000);
   }

@@ -50,7 +50,11 @@ def _transition_list() -> str:
     return ", ".join(pairs)
 
 
-def _conditions() -> dict[tuple[str, str], list[tuple[str, str]]]:
+Conditions = list[tuple[str, str]]
+"""What must hold for NEW, in SQL, and what is said when it does not."""
+
+
+def conditions() -> dict[tuple[str, str], Conditions]:
     """For each (table, action): what must hold for NEW, and what is said when it does not.
 
     Written in the SQL that SQLite and PostgreSQL share.
@@ -173,16 +177,20 @@ def sqlite_ddl() -> list[str]:
         " WHEN EXISTS (SELECT 1 FROM cases t WHERE t.lead_id = NEW.lead_id) BEGIN"
         " SELECT RAISE(ABORT, 'gate: cases already holds this row'); END",
     ]
-    for (name, action), conditions in _conditions().items():
-        checks = " ".join(
-            f"SELECT RAISE(ABORT, 'gate: {text}') WHERE ({condition}) IS NOT TRUE;"
-            for condition, text in _quoted(conditions)
-        )
-        statements.append(
-            f"CREATE TRIGGER {name}_{action.lower()}_gate BEFORE {action} ON {name}"
-            f" BEGIN {checks} END"
-        )
+    for (name, action), held in conditions().items():
+        statements.append(sqlite_gate(name, action, held))
     return statements
+
+
+def sqlite_gate(name: str, action: str, held: Conditions) -> str:
+    """The trigger that refuses an action on a table unless all of this holds."""
+    checks = " ".join(
+        f"SELECT RAISE(ABORT, 'gate: {text}') WHERE ({condition}) IS NOT TRUE;"
+        for condition, text in _quoted(held)
+    )
+    return (
+        f"CREATE TRIGGER {name}_{action.lower()}_gate BEFORE {action} ON {name} BEGIN {checks} END"
+    )
 
 
 def insert_only_sqlite(tables: Iterable[sa.Table]) -> list[str]:
@@ -218,27 +226,42 @@ def postgresql_ddl() -> list[str]:
         "CREATE TRIGGER cases_insert_only BEFORE DELETE OR TRUNCATE ON cases"
         " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
     )
-    for (name, action), conditions in _conditions().items():
-        checks = "\n".join(
-            f"IF ({condition}) IS NOT TRUE THEN RAISE EXCEPTION 'gate: {text}'"
-            " USING ERRCODE = 'check_violation'; END IF;"
-            for condition, text in _quoted(conditions)
-        )
+    for (name, action), held in conditions().items():
         # Locking the case row makes acts on one case follow each other.
-        lock = (
-            ""
-            if name == "cases"
-            else "PERFORM 1 FROM cases k WHERE k.lead_id = NEW.lead_id FOR UPDATE;"
-        )
+        lock = "" if name == "cases" else locked_case("NEW.lead_id")
         person = _HUMAN_STEP if (name, action) == ("cases", "UPDATE") else ""
-        function = f"{name}_{action.lower()}_gate"
         statements += [
-            f"CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$"
-            f" BEGIN {lock} {person} {checks} RETURN NEW; END $$",
-            f"CREATE TRIGGER {function} BEFORE {action} ON {name}"
-            f" FOR EACH ROW EXECUTE FUNCTION {function}()",
+            postgresql_gate(name, action, held, f"{lock} {person}"),
+            postgresql_trigger(name, action),
         ]
     return statements
+
+
+def postgresql_gate(name: str, action: str, held: Conditions, first: str) -> str:
+    """The function that refuses an action on a table unless all of this holds; ``first``: SQL."""
+    checks = "\n".join(
+        f"IF ({condition}) IS NOT TRUE THEN RAISE EXCEPTION 'gate: {text}'"
+        " USING ERRCODE = 'check_violation'; END IF;"
+        for condition, text in _quoted(held)
+    )
+    return (
+        f"CREATE OR REPLACE FUNCTION {name}_{action.lower()}_gate() RETURNS trigger"
+        f" LANGUAGE plpgsql AS $$ BEGIN {first} {checks} RETURN NEW; END $$"
+    )
+
+
+def postgresql_trigger(name: str, action: str) -> str:
+    """The trigger that calls that function."""
+    function = f"{name}_{action.lower()}_gate"
+    return (
+        f"CREATE TRIGGER {function} BEFORE {action} ON {name}"
+        f" FOR EACH ROW EXECUTE FUNCTION {function}()"
+    )
+
+
+def locked_case(lead: str) -> str:
+    """SQL that locks a case's row."""
+    return f"PERFORM 1 FROM cases k WHERE k.lead_id = {lead} FOR UPDATE;"
 
 
 def insert_only_postgresql(tables: Iterable[sa.Table]) -> list[str]:
@@ -256,8 +279,8 @@ THEN RAISE EXCEPTION 'gate: only the review application takes this step'
 USING ERRCODE = 'check_violation'; END IF;"""
 
 
-def _quoted(conditions: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    return [(condition, text.replace("'", "''")) for condition, text in conditions]
+def _quoted(held: Conditions) -> Conditions:
+    return [(condition, text.replace("'", "''")) for condition, text in held]
 
 
 def _unique_keys(table: sa.Table) -> list[list[str]]:

@@ -1,7 +1,7 @@
 """Captures and what became of them: pulls, quarantine, observations, correlations."""
 
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -19,10 +19,10 @@ def object_from(row: sa.RowMapping) -> StoredObject:
     return StoredObject(**{name: row[name] for name in StoredObject.model_fields})
 
 
-def file_capture(connection: sa.Connection, capture: Capture) -> str:
+def file_capture(connection: sa.Connection, capture: Capture, *, held: bool = False) -> str:
     """Write the manifest row; returns the id under which these bytes are filed.
 
-    A new capture is pending until ``finish``.
+    A new capture is pending until ``finish``; a ``held`` one only from ``release`` on.
     The same bytes of the same feed are filed once: the earlier id is returned then.
     """
     serialise(connection, "capture", capture.feed_id, capture.object.sha256)
@@ -31,12 +31,18 @@ def file_capture(connection: sa.Connection, capture: Capture) -> str:
         return known
     row = capture.model_dump(exclude={"object"}) | object_columns(capture.object)
     connection.execute(schema.captures.insert().values(row))
-    connection.execute(
-        schema.pending.insert().values(
-            capture_id=capture.capture_id, received_at=capture.received_at
-        )
-    )
+    if not held:
+        release(connection, capture)
     return capture.capture_id
+
+
+def release(connection: sa.Connection, capture: Capture) -> None:
+    """Let a capture go its way to the queue, unless it has gone it or was set aside."""
+    if is_correlated(connection, capture.capture_id):
+        return
+    if quarantine_reason(connection, capture.capture_id) is None:
+        row = {"capture_id": capture.capture_id, "received_at": capture.received_at}
+        insert_once(connection, schema.pending, row)
 
 
 def capture_of(connection: sa.Connection, feed_id: str, sha256: str) -> str | None:
@@ -149,6 +155,56 @@ def observation_objects(
     }
 
 
+class StoredVersion(NamedTuple):
+    """One version of a model that has looked at captures of a feed."""
+
+    model: str
+    model_digest: str
+    config_digest: str
+    captures: int
+    first_at: datetime
+    last_at: datetime
+    """When the first and the last of these captures begin."""
+
+
+def versions_of_feed(connection: sa.Connection, feed_id: str) -> list[StoredVersion]:
+    """All versions of models whose observations of this feed's captures are stored."""
+    o, c = schema.observations, schema.captures
+    key = (o.c.model, o.c.model_digest, o.c.config_digest)
+    begun = c.c.captured_at
+    rows = connection.execute(
+        sa.select(*key, sa.func.count(), sa.func.min(begun), sa.func.max(begun))
+        .join(c)
+        .where(c.c.feed_id == feed_id)
+        .group_by(*key)
+        .order_by(o.c.model, sa.func.max(o.c.observed_at).desc())
+    )
+    return [StoredVersion(*row) for row in rows]
+
+
+def versions_between(
+    connection: sa.Connection, feed_id: str, start: datetime, end: datetime
+) -> dict[str, list[tuple[str, str, str]]]:
+    """By capture that begins in ``[start, end)`` and was not set aside: model, model digest and
+    configuration digest of its observations, the latest last; none for one that waits for a look.
+    """
+    o, c, q = schema.observations, schema.captures, schema.quarantine
+    rows = connection.execute(
+        sa.select(c.c.capture_id, o.c.model, o.c.model_digest, o.c.config_digest)
+        .outerjoin(o, o.c.capture_id == c.c.capture_id)
+        .outerjoin(q, q.c.capture_id == c.c.capture_id)
+        .where(c.c.feed_id == feed_id, q.c.capture_id.is_(None))
+        .where(c.c.captured_at >= start, c.c.captured_at < end)
+        .order_by(c.c.captured_at, c.c.capture_id, o.c.observed_at)
+    )
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for capture_id, model, model_digest, config_digest in rows:
+        seen = found.setdefault(capture_id, [])
+        if model is not None:
+            seen.append((model, model_digest, config_digest))
+    return found
+
+
 def note_correlation(
     connection: sa.Connection, capture_id: str, rules_digest: str, findings: int, now: datetime
 ) -> None:
@@ -175,6 +231,35 @@ def taken_between(
             .order_by(table.c.captured_at, table.c.capture_id)
         )
     )
+
+
+def begun_between(
+    connection: sa.Connection, feed_id: str, start: datetime, end: datetime
+) -> list[Capture]:
+    """Captures of a feed that begin in ``[start, end)`` in true UTC, in that order.
+
+    Without those that were set aside.
+    """
+    table, q = schema.captures, schema.quarantine
+    of_feed = table.c.feed_id == feed_id
+    # Each capture has its own offset; databases differ in how they would add it.
+    offsets = sa.select(
+        sa.func.min(table.c.clock_offset_s), sa.func.max(table.c.clock_offset_s)
+    ).where(of_feed)
+    least_s, most_s = connection.execute(offsets).one()
+    if least_s is None:
+        return []
+    rows = connection.execute(
+        sa.select(table)
+        .outerjoin(q, q.c.capture_id == table.c.capture_id)
+        .where(of_feed, q.c.capture_id.is_(None))
+        .where(table.c.captured_at >= start - timedelta(seconds=most_s))
+        .where(table.c.captured_at < end - timedelta(seconds=least_s))
+    )
+    found = sorted(
+        (_capture(row) for row in rows.mappings()), key=lambda one: (one.began_at, one.capture_id)
+    )
+    return [one for one in found if start <= one.began_at < end]
 
 
 def due_by_feed(

@@ -20,10 +20,11 @@ from enforcement.errors import NotConfirmed, NotPermitted, StaleVersion
 from enforcement.evidence import CaseFacts
 from enforcement.footage import StoredObject
 from enforcement.geometry import Box
-from enforcement.lifecycle import Step
+from enforcement.lifecycle import Step, join_evidence
 from storage.canonical import canonical_bytes, sha256_hex
 from storage.records import schema
 from storage.records.database import serialise
+from storage.records.incidents import JoinedLead, note_joined, with_cases
 
 
 def incidents_near(
@@ -38,7 +39,7 @@ def incidents_near(
     l, k = schema.leads, schema.cases  # noqa: E741
     rows = connection.execute(
         sa.select(l, k.c.state)
-        .outerjoin(k, k.c.lead_id == l.c.lead_id)
+        .select_from(with_cases(l, l.c.lead_id))
         .where(
             l.c.rule_id == rule_id,
             l.c.feed_id == feed_id,
@@ -102,6 +103,31 @@ def open_case(connection: sa.Connection, facts: CaseFacts, now: datetime) -> Cas
     )
     connection.execute(schema.cases.insert().values(case.model_dump()))
     return case
+
+
+def join_case(connection: sa.Connection, case: Case, facts: CaseFacts, now: datetime) -> Case:
+    """Let a sealed lead, as its own ``facts`` tell of it, be part of a case that is open.
+
+    Its manifest becomes part of the facts to be confirmed, and every confirmation so far is void.
+    Raises StaleVersion if the case is not as it was read or takes no further evidence.
+    """
+    before = current_facts(connection, case.lead_id)
+    after = CaseFacts.model_validate(
+        before.model_dump()
+        | {
+            "revision": before.revision + 1,
+            "further": (*before.further, facts.manifest),
+            "confirmations_required": max(
+                before.confirmations_required, facts.confirmations_required
+            ),
+        }
+    )
+    digest = sha256_hex(canonical_bytes(after))
+    step = join_evidence(case, digest, facts.lead_id, facts.manifest.sha256, now)
+    add_facts(connection, after, now)
+    joined = JoinedLead(facts.lead_id, case.lead_id, after.revision, facts.manifest, now)
+    note_joined(connection, joined)
+    return take(connection, case, step)
 
 
 def add_facts(connection: sa.Connection, facts: CaseFacts, now: datetime) -> str:

@@ -1,13 +1,23 @@
 """What became of the feeds: gaps, what collectors report, view problems, and health of each."""
 
+import itertools
 from collections.abc import Iterable
 from datetime import datetime
 
 import sqlalchemy as sa
 
-from enforcement.feed_health import DAY, CollectorReport, FeedGap, FeedHealth, SensorTrouble
+from enforcement.feed_health import (
+    DAY,
+    DAYS_REFUSED,
+    DAYS_SHOWN,
+    CollectorReport,
+    FeedGap,
+    FeedHealth,
+    RefusedFlight,
+    SensorTrouble,
+)
 from enforcement.footage import ViewFinding, ViewProblem
-from storage.records import schema, windows
+from storage.records import flights, schema, windows
 from storage.records.database import insert_once
 
 
@@ -53,22 +63,26 @@ def gaps_since(connection: sa.Connection, since: datetime) -> dict[str, list[Fee
 def health(connection: sa.Connection, now: datetime) -> dict[str, FeedHealth]:
     """Of every feed that ever gave something or is collected."""
     since = now - DAY
-    known = _captured(connection, since)
+    known, grown = _captured(connection, since), _grown(connection, now)
     waiting, quarantined = _waiting(connection), _quarantined(connection, since)
     gaps, view = gaps_since(connection, since), _view(connection, since)
     states, sensors = _states(connection), _sensors(connection, since)
+    strays, refused = flights.strays_of(connection), _refused(connection, now)
     return {
         feed_id: known.get(feed_id, FeedHealth(feed_id=feed_id)).model_copy(
             update={
+                "stored_bytes_by_day": grown.get(feed_id, (0,) * DAYS_SHOWN),
                 "waiting": waiting.get(feed_id, 0),
                 "quarantined": quarantined.get(feed_id, 0),
                 "gaps": tuple(gaps.get(feed_id, ())),
                 "view": tuple(view.get(feed_id, ())),
                 "sensors": sensors.get(feed_id, ()),
+                "strays": strays.get(feed_id, ()),
+                "refused_flights": refused.get(feed_id, ()),
                 "collector": states.get(feed_id),
             }
         )
-        for feed_id in sorted({*known, *gaps, *states})
+        for feed_id in sorted({*known, *gaps, *states, *strays})
     }
 
 
@@ -92,6 +106,22 @@ def _captured(connection: sa.Connection, since: datetime) -> dict[str, FeedHealt
         )
         for feed_id, captured_at, received_at, captures, size, ever in rows
     }  # fmt: skip
+
+
+def _grown(connection: sa.Connection, now: datetime) -> dict[str, tuple[int, ...]]:
+    """Bytes received in each of the last days, the earliest first, by feed."""
+    c = schema.captures
+    edges = [now - DAY * back for back in range(DAYS_SHOWN, -1, -1)]
+    days = [
+        sa.func.sum(
+            sa.case((sa.and_(c.c.received_at > start, c.c.received_at <= end), c.c.size), else_=0)
+        )
+        for start, end in itertools.pairwise(edges)
+    ]
+    rows = connection.execute(
+        sa.select(c.c.feed_id, *days).where(c.c.received_at > edges[0]).group_by(c.c.feed_id)
+    )
+    return {row[0]: tuple(int(size) for size in row[1:]) for row in rows}
 
 
 def _waiting(connection: sa.Connection) -> dict[str, int]:
@@ -133,6 +163,19 @@ def _sensors(connection: sa.Connection, since: datetime) -> dict[str, tuple[Sens
             for one in problems
         )
         for feed_id, problems in windows.problems_since(connection, since).items()
+    }  # fmt: skip
+
+
+def _refused(connection: sa.Connection, now: datetime) -> dict[str, tuple[RefusedFlight, ...]]:
+    return {
+        feed_id: tuple(
+            RefusedFlight(
+                mission_id=one.mission_id, flight_id=one.flight_id,
+                reasons=tuple(dict.fromkeys(one.refused.values())),
+            )
+            for one in found
+        )
+        for feed_id, found in flights.refused_since(connection, now - DAY * DAYS_REFUSED).items()
     }  # fmt: skip
 
 

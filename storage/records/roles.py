@@ -14,15 +14,17 @@ _INSERTS = {
     PIPELINE: (
         "captures", "pending", "pulls", "quarantine", "observations", "view_problems", "gaps",
         "feed_states", "reading_spans", "windows", "sensor_problems", "correlations",
-        "leads", "sensor_leads", "case_facts", "cases", "events", "outbox", "deliveries", "denials",
+        "flights", "flight_files", "strays", "dock_uploads", "comparisons", "ground_fixes",
+        "leads", "sensor_leads", "joined_leads", "case_facts", "cases", "events", "outbox",
+        "deliveries", "denials",
     ),
     REVIEW: (
         "case_facts", "events", "confirmations", "recusals", "evidence_views", "denials",
-        "sessions", "login_attempts",
+        "sessions", "login_attempts", "missions",
     ),
 }  # fmt: skip
-_UPDATES = {PIPELINE: ("cases", "feed_states", "windows"), REVIEW: ("cases",)}
-_DELETES = {PIPELINE: ("pending", "sensor_problems"), REVIEW: ("sessions",)}
+_UPDATES = {PIPELINE: ("cases", "feed_states", "windows", "flights", "strays"), REVIEW: ("cases",)}
+_DELETES = {PIPELINE: ("pending", "sensor_problems", "strays"), REVIEW: ("sessions",)}
 
 
 def ensure_roles(connection: sa.Connection) -> None:

@@ -1,8 +1,8 @@
-"""The tables. All but ``pending``, ``windows``, ``sensor_problems``, ``feed_states``, ``cases``,
-``sessions`` and ``accounts`` are insert-only.
+"""The tables. All but ``pending``, ``windows``, ``sensor_problems``, ``feed_states``, ``flights``,
+``strays``, ``cases``, ``sessions`` and ``accounts`` are insert-only.
 
 The rules that the database itself enforces (insert-only, allowed transitions, confirmations
-before dispatch) are triggers: see ``storage/migrations/gate_v1.py``.
+before dispatch) are triggers: see ``storage/migrations/gate_v2.py``.
 """
 
 from datetime import UTC, datetime
@@ -80,6 +80,7 @@ captures = sa.Table(
     sa.Column("source_name", sa.Text, nullable=False),
     # A camera never sends the same bytes twice: a second copy is a replay.
     sa.UniqueConstraint("feed_id", "sha256"),
+    sa.Index("ix_captures_feed_id_captured_at", "feed_id", "captured_at"),
 )
 
 pending = sa.Table(
@@ -252,6 +253,97 @@ sensor_leads = sa.Table(
     comment="What a lead of readings rests on.",
 )
 
+missions = sa.Table(
+    "missions",
+    metadata,
+    sa.Column("mission_id", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("document", Document, nullable=False),
+    sa.Column("account_id", sa.ForeignKey("accounts.account_id"), nullable=False),
+    sa.Column("at", Moment, nullable=False),
+    comment="Missions that were given to the API; the highest version of each holds.",
+)
+
+flights = sa.Table(
+    "flights",
+    metadata,
+    sa.Column("feed_id", sa.Text, primary_key=True),
+    sa.Column("mission_id", sa.Text, primary_key=True),
+    sa.Column("flight_id", sa.Text, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False, index=True),
+    sa.Column("first_file_at", Moment, nullable=False),
+    sa.Column("last_file_at", Moment, nullable=False),
+    sa.Column("closed_at", Moment),
+    sa.Column("began_at", Moment),
+    sa.Column("mission_digest", sa.String(64)),
+    sa.Column("detail", Document, nullable=False),
+    comment="How far each flight has come: awaited, accepted, refused, repeated.",
+)
+
+flight_files = sa.Table(
+    "flight_files",
+    metadata,
+    sa.Column("feed_id", sa.Text, primary_key=True),
+    sa.Column("mission_id", sa.Text, primary_key=True),
+    sa.Column("flight_id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("capture_id", sa.ForeignKey("captures.capture_id"), primary_key=True, index=True),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("modified_at", Moment, nullable=False),
+    sa.Column("filed_at", Moment, nullable=False),
+    comment="The files of each flight, by their names in it.",
+)
+
+strays = sa.Table(
+    "strays",
+    metadata,
+    sa.Column("feed_id", sa.Text, primary_key=True),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("lines", Document, nullable=False),
+    comment="What lies in a drone's source outside of any flight at present, and why it is left.",
+)
+
+dock_uploads = sa.Table(
+    "dock_uploads",
+    metadata,
+    sa.Column("flight_id", sa.Text, primary_key=True),
+    sa.Column("object_key", sa.Text, primary_key=True),
+    sa.Column("expected", sa.Integer),
+    sa.Column("uploaded", sa.Integer),
+    sa.Column("gateway", sa.Text, nullable=False),
+    sa.Column("received_at", Moment, nullable=False),
+    sa.Column("capture_id", sa.ForeignKey("captures.capture_id"), nullable=False),
+    comment="What docks said of their uploads, and the messages in which they did.",
+)
+
+comparisons = sa.Table(
+    "comparisons",
+    metadata,
+    sa.Column("mission_id", sa.Text, primary_key=True),
+    sa.Column("before_flight", sa.Text, primary_key=True),
+    sa.Column("after_flight", sa.Text, primary_key=True),
+    # Over the footage, the rules and the zones: a later file or rule compares the pair again.
+    sa.Column("inputs_digest", sa.String(64), primary_key=True),
+    sa.Column("refusal", sa.Text),
+    sa.Column("changes", sa.Integer, nullable=False),
+    sa.Column("at", Moment, nullable=False),
+    comment="Pairs of flights of a mission that were compared.",
+)
+
+ground_fixes = sa.Table(
+    "ground_fixes",
+    metadata,
+    sa.Column("lead_id", sa.ForeignKey("leads.lead_id"), primary_key=True),
+    sa.Column("latitude_deg", sa.Float, nullable=False),
+    sa.Column("longitude_deg", sa.Float, nullable=False),
+    sa.Column("radius_m", sa.Float, nullable=False),
+    sa.Column("mission_id", sa.Text, nullable=False),
+    sa.Column("from_at", Moment, nullable=False),
+    sa.Column("to_at", Moment, nullable=False),
+    sa.Index("ix_ground_fixes_mission_id_to_at", "mission_id", "to_at"),
+    comment="Where on the ground a drone's lead is, and when it came to be there.",
+)
+
 case_facts = sa.Table(
     "case_facts",
     metadata,
@@ -265,6 +357,18 @@ case_facts = sa.Table(
     sa.Column("at", Moment, nullable=False),
     sa.UniqueConstraint("lead_id", "digest"),
     sa.CheckConstraint("confirmations_required >= 1", name="someone_confirms"),
+)
+
+joined_leads = sa.Table(
+    "joined_leads",
+    metadata,
+    sa.Column("lead_id", sa.ForeignKey("leads.lead_id"), primary_key=True),
+    sa.Column("case_id", sa.ForeignKey("leads.lead_id"), nullable=False),
+    sa.Column("facts_revision", sa.Integer, nullable=False),
+    *_stored_object(),
+    sa.Column("at", Moment, nullable=False),
+    sa.UniqueConstraint("case_id", "facts_revision"),
+    comment="Leads whose evidence is part of another lead's case.",
 )
 
 cases = sa.Table(
@@ -417,7 +521,13 @@ INSERT_ONLY = (
     correlations,
     leads,
     sensor_leads,
+    missions,
+    flight_files,
+    dock_uploads,
+    comparisons,
+    ground_fixes,
     case_facts,
+    joined_leads,
     events,
     confirmations,
     recusals,

@@ -9,6 +9,7 @@ from enforcement.episodes import SensorFinding
 from storage.records import schema
 from storage.records.casebook import load_lead, raise_lead
 from storage.records.database import serialise
+from storage.records.incidents import with_cases
 
 
 def series_text(finding: SensorFinding) -> str:
@@ -29,8 +30,7 @@ def leads_of_series(
     s, l, k = schema.sensor_leads, schema.leads, schema.cases  # noqa: E741
     rows = connection.execute(
         sa.select(s.c.lead_id, s.c.finding, k.c.state)
-        .select_from(s.join(l, l.c.lead_id == s.c.lead_id))
-        .outerjoin(k, k.c.lead_id == s.c.lead_id)
+        .select_from(with_cases(s.join(l, l.c.lead_id == s.c.lead_id), s.c.lead_id))
         .where(
             s.c.feed_id == feed_id,
             s.c.series == series,
@@ -77,7 +77,7 @@ def unsealed(connection: sa.Connection, feed_id: str, start: datetime, end: date
     s, k = schema.sensor_leads, schema.cases
     ids = connection.scalars(
         sa.select(s.c.lead_id)
-        .outerjoin(k, k.c.lead_id == s.c.lead_id)
+        .select_from(with_cases(s, s.c.lead_id))
         .where(s.c.feed_id == feed_id, s.c.alarm_at >= start, s.c.alarm_at < end)
         .where(k.c.lead_id.is_(None))
         .order_by(s.c.alarm_at, s.c.lead_id)

@@ -31,29 +31,32 @@ print(json.dumps({
 """
 
 
-@pytest.fixture(scope="session")
-def bag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    home = tmp_path_factory.mktemp("airflow")
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home),
-        "PYTHONPATH": str(ROOT),
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
-    }
+def described(home: Path, **environment: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-c", DESCRIBE, str(DAGS)],
-        env=environment,
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "PYTHONPATH": str(ROOT),
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
+            **environment,
+        },
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    described: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return described
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+@pytest.fixture(scope="session")
+def bag(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return described(tmp_path_factory.mktemp("airflow"))
 
 
 def tasks(bag: dict[str, Any], dag_id: str) -> dict[str, dict[str, Any]]:
@@ -82,7 +85,7 @@ def task_functions(path: Path) -> list[ast.FunctionDef]:
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.FunctionDef):
             names = {ast.unparse(d).split("(")[0] for d in node.decorator_list}
-            found += [node] if "task" in names else []
+            found += [node] if names & {"task", "task.sensor"} else []
     return found
 
 
@@ -90,7 +93,7 @@ def test_all_dags_are_read_without_error_or_warning(bag: dict[str, Any]) -> None
     assert bag["errors"] == {}
     assert bag["warnings"] == {}
     assert set(bag["dags"]) == {
-        "pull_footage", "raise_leads", "sweep_windows", "dispatch_cases",
+        "pull_footage", "raise_leads", "sweep_windows", "patrol_flights", "dispatch_cases",
     }  # fmt: skip
 
 
@@ -131,7 +134,7 @@ def test_only_dispatch_cases_may_dispatch() -> None:
 
 def test_nothing_leads_from_raising_leads_to_dispatch(bag: dict[str, Any]) -> None:
     """No asset, sensor or trigger: dispatch is on a clock, and what it finds people have made."""
-    for dag_id in ("raise_leads", "sweep_windows", "dispatch_cases"):
+    for dag_id in ("raise_leads", "sweep_windows", "patrol_flights", "dispatch_cases"):
         assert not any(settings_of(task).get("outlets") for task in tasks(bag, dag_id).values())
     dispatch = bag["dags"]["dispatch_cases"]
     assert "CronTriggerTimetable" in dispatch["timetable"]["__type"]
@@ -186,7 +189,7 @@ def test_each_feed_has_a_lane_of_its_own_in_which_no_step_waits_for_a_faultless_
 
 
 @pytest.mark.parametrize(
-    "dag_id", ["pull_footage", "raise_leads", "sweep_windows", "dispatch_cases"]
+    "dag_id", ["pull_footage", "raise_leads", "sweep_windows", "patrol_flights", "dispatch_cases"]
 )
 def test_dags_run_at_once_one_run_at_a_time_and_tasks_end(bag: dict[str, Any], dag_id: str) -> None:
     dag = bag["dags"][dag_id]
@@ -195,7 +198,9 @@ def test_dags_run_at_once_one_run_at_a_time_and_tasks_end(bag: dict[str, Any], d
     assert dag["is_paused_upon_creation"] is False
     assert dag["dagrun_timeout"] > 0
     assert '"run_immediately": true' in json.dumps(dag["timetable"])
-    assert dag["doc_md"].startswith(("Pull:", "Raise leads:", "Sweep windows:", "Dispatch:"))
+    assert dag["doc_md"].startswith(
+        ("Pull:", "Raise leads:", "Sweep windows:", "Patrol flights:", "Dispatch:")
+    )
     assert "sightline" in dag["tags"]
     defaults = bag["dags"][dag_id]["default_args"]["__var"]
     assert defaults["owner"] == "sightline"
@@ -204,6 +209,37 @@ def test_dags_run_at_once_one_run_at_a_time_and_tasks_end(bag: dict[str, Any], d
     for task in tasks(bag, dag_id).values():
         if task["task_type"] != "EmptyOperator":
             assert settings_of(task)["execution_timeout"]
+
+
+def test_a_mission_with_a_schedule_is_a_dag_by_its_own_clock(tmp_path: Path) -> None:
+    area = [[31.0, 121.0], [31.0, 121.1], [31.1, 121.1], [31.1, 121.0]]
+    approval = {"approval_id": "UAS-7", "valid_from": "2026-01-01T00:00:00Z",
+                "valid_until": "2027-01-01T00:00:00Z", "area": area}  # fmt: skip
+    round_ = {"mission_id": "depot", "title": "Round of the depot", "feed_id": "drone",
+              "purpose": "illegal dumping", "approval": approval, "grace_s": 600,
+              "conventions": {"time_zone": "Asia/Shanghai"}}  # fmt: skip
+    catalog = {
+        "sites": [{"site_id": "town", "title": "Town"}],
+        "feeds": [{"feed_id": "drone", "title": "Drone", "site_id": "town",
+                   "source": {"kind": "drone_folder", "path": "flights"}}],
+        "missions": [
+            round_ | {"schedule": "30 9 * * 1-5"},
+            round_ | {"mission_id": "on-call"},
+        ],
+    }  # fmt: skip
+    (tmp_path / "catalog").mkdir()
+    (tmp_path / "catalog" / "town.yaml").write_text(json.dumps(catalog))
+    bag = described(tmp_path, SIGHTLINE_CATALOG=str(tmp_path / "catalog"))
+    assert bag["errors"] == {}
+    assert [name for name in bag["dags"] if name.startswith("mission_")] == ["mission_depot"]
+    dag = bag["dags"]["mission_depot"]
+    assert "30 9 * * 1-5" in json.dumps(dag["timetable"])
+    assert "Asia/Shanghai" in json.dumps(dag["timetable"])
+    [(task_id, sensor)] = tasks(bag, "mission_depot").items()
+    assert task_id == "await_flight"
+    # Waiting takes no worker, and ends: an hour and the mission's grace time.
+    assert sensor["reschedule"]
+    assert dag["dagrun_timeout"] == 4200 + 3600
 
 
 def test_the_navigation_leads_to_the_review_queue(tmp_path: Path) -> None:

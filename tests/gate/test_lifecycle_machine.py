@@ -149,6 +149,24 @@ class CaseMachine(RuleBasedStateMachine):
         self._try(act)
         return digest
 
+    @rule(target=digests)
+    def evidence_joins(self) -> str:
+        changed = self.facts.model_copy(
+            update={
+                "revision": self.facts.revision + 1,
+                "further": (*self.facts.further, self.facts.manifest),
+            }
+        )
+        digest = sha256_hex(canonical_bytes(changed))
+
+        def act() -> Step:
+            step = lifecycle.join_evidence(self.case, digest, "other", "0" * 64, self.now)
+            self.facts = changed
+            return step
+
+        self._try(act)
+        return digest
+
     @rule(who=people)
     def recall(self, who: Account) -> None:
         self._try(lambda: lifecycle.recall(self.case, who, "a reason", self.now))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from pydantic import SecretStr
 
 from enforcement.cases import Case, Lead
@@ -17,7 +18,7 @@ from pipelines import backfill, correlate, observe, pull, seal, sensing, windows
 from pipelines.wiring import Wiring
 from settings.environment import Settings
 from storage.canonical import parse_canonical
-from storage.records import captures, casebook
+from storage.records import captures, casebook, incidents, schema
 from storage.records.database import Database
 from storage.seaweed import SeaweedServer
 
@@ -79,7 +80,7 @@ FORMAT = {
 
 def _feed(feed_id: str) -> dict[str, object]:
     return {
-        "feed_id": feed_id, "title": "Meter", "site_id": "works", "device_id": "meter-1",
+        "feed_id": feed_id, "title": "Meter", "site_id": feed_id, "device_id": "meter-1",
         "source": {"kind": "mqtt", "host": "127.0.0.1", "topics": [feed_id], "format": FORMAT},
         "zones": [{"zone_id": "boundary", "purpose": "noise_limit"}],
     }  # fmt: skip
@@ -96,11 +97,18 @@ def _hourly() -> dict[str, object]:
 
 
 def catalog() -> dict[str, object]:
-    """As it is written into a file; JSON is YAML."""
+    """As it is written into a file; JSON is YAML.
+
+    Each feed has a site of its own: at one site, two leads of one time are one incident.
+    """
+    feeds = [_feed(f"meter-{number}") for number in range(FEEDS)] + [_unread(), _hourly()]
     return {
-        "sites": [{"site_id": "works", "title": "Works", "time_zone": "Asia/Shanghai"}],
+        "sites": [
+            {"site_id": feed["site_id"], "title": "Works", "time_zone": "Asia/Shanghai"}
+            for feed in feeds
+        ],
         "devices": [_METER],
-        "feeds": [_feed(f"meter-{number}") for number in range(FEEDS)] + [_unread(), _hourly()],
+        "feeds": feeds,
         "rules": RULES,
     }
 
@@ -155,11 +163,15 @@ class SensorSite:
             return [one for one in casebook.queue(connection) if one[0].feed_id == feed_id]
 
     def alarms(self, feed_id: str = "meter-0") -> list[tuple[object, ...]]:
-        """All of the leads in the queue that must not depend on how they came about."""
-        return [
-            (lead.rule_id, lead.alarm_at, lead.reasons, lead.zone_id)
-            for lead, _ in self.queue(feed_id)
-        ]
+        """All of the leads that must not depend on how they came about; each is in a case, be it
+        its own or that of its incident."""
+        table = schema.leads
+        with self.wiring.database.transaction() as connection:
+            wanted = sa.select(table.c.lead_id).where(table.c.feed_id == feed_id)
+            ids = list(connection.scalars(wanted))
+            assert all(incidents.case_of(connection, one) for one in ids)
+            leads = [casebook.load_lead(connection, one) for one in ids]
+        return sorted((lead.rule_id, lead.alarm_at, lead.reasons, lead.zone_id) for lead in leads)
 
     def manifest(self, lead_id: str) -> Manifest:
         with self.wiring.database.transaction() as connection:

@@ -67,7 +67,8 @@ def environment(s3_server: SeaweedServer, tmp_path: Path) -> dict[str, str]:
         {
             "feed_id": name,
             "title": name,
-            "site_id": "town",
+            # At one site, what two cameras see at one time is one incident.
+            "site_id": name,
             "source": {"kind": "folder", "path": f"cameras/{name}", "settle_s": 0},
             "zones": [zone.model_dump(mode="json") for zone in scene.zones],
         }
@@ -76,7 +77,12 @@ def environment(s3_server: SeaweedServer, tmp_path: Path) -> dict[str, str]:
     live = {"kind": "rtsp", "url": "rtsp://127.0.0.1:{CAMERA_PORT}/cam.mp4", "window_s": 2}
     feeds.append({"feed_id": "live", "title": "Live", "site_id": "town", "source": live})
     (home / "catalog" / "town.yaml").write_text(
-        json.dumps({"sites": [{"site_id": "town", "title": "Town"}], "feeds": feeds})
+        json.dumps(
+            {
+                "sites": [{"site_id": one, "title": one} for one in ("town", *SCENES)],
+                "feeds": feeds,
+            }
+        )
     )
     return {k: v for k, v in os.environ.items() if not k.startswith("SIGHTLINE_")} | {
         "SIGHTLINE_HOME": str(home),

@@ -12,6 +12,7 @@ from enforcement.evidence import EvidenceKind
 from enforcement.places import Feed
 from feeds.messages import encode_batch
 from pipelines import backfill, batches, observe, pull, windows
+from pipelines.model_versions import ModelPin
 from pipelines.seal_readings import ReadingsDocument
 from pipelines.verify import verify_all
 from storage.canonical import parse_canonical
@@ -165,6 +166,9 @@ def test_backfill_holds_the_version_that_it_is_told(site: SensorSite) -> None:
     assert (lead.lead_id, lead.rule_version) == (lead_id, 1)
     with pytest.raises(ConfigurationError, match="no rule night-noise version 9"):
         backfill.backfill("meter-0", NIGHT, NIGHT + HOUR, {"night-noise": 9})
+    pin = ModelPin("yolov8n-coco", "0" * 64)
+    with pytest.raises(ConfigurationError, match="brings readings, which no model looks at"):
+        backfill.backfill("meter-0", NIGHT, NIGHT + HOUR, {"night-noise": 1}, [pin])
 
 
 def test_what_is_decided_is_not_changed_and_not_raised_again(site: SensorSite) -> None:

@@ -91,6 +91,8 @@ class Stage:
     url: str = ""
     clients: list[httpx.Client] = field(default_factory=list)
     leads: int = 0
+    free_bytes: int | None = None
+    """Left on the store's disk, as the test says."""
 
     def person(self, name: str, role: Role, **changes: Any) -> Account:
         """Register an account; its person is its own unless told otherwise."""
@@ -142,17 +144,45 @@ class Stage:
     def lead(
         self,
         *,
-        clip: bytes | None = None,
-        source_name: str = "gate-cam.mp4",
-        reasons: tuple[str, ...] = ("the object lies still since 3.0 s", "its owner went away"),
         matter: str = "illegal_dumping",
         seeded: bool = False,
-        alarm_at: datetime | None = None,
         **more: Any,
     ) -> str:
         """Seal a lead and open its case, as the pipeline does; returns its id."""
+        lead_id = f"lead-{self.leads + 1:04d}"
+        lead, manifest, capture = self.package(lead_id, seeded=seeded, **more)
+        stored = self._put(canonical_bytes(manifest), "application/json")
+        facts = CaseFacts(
+            lead_id=lead_id,
+            revision=1,
+            manifest=stored,
+            rule_id=RULE.rule_id,
+            rule_version=1,
+            matter=matter,
+            place=Place(site_id="north-gate"),
+            device_status="valid",
+            confirmations_required=2,
+            seeded=seeded,
+        )
+        with self.database.transaction() as connection:
+            captures.file_capture(connection, capture)
+            casebook.raise_lead(connection, lead)
+            casebook.open_case(connection, facts, self.clock())
+        return lead_id
+
+    def package(
+        self,
+        lead_id: str,
+        *,
+        clip: bytes | None = None,
+        source_name: str = "gate-cam.mp4",
+        reasons: tuple[str, ...] = ("the object lies still since 3.0 s", "its owner went away"),
+        seeded: bool = False,
+        alarm_at: datetime | None = None,
+        **more: Any,
+    ) -> tuple[Lead, Manifest, Capture]:
+        """A lead of footage with its package, before it is in the queue."""
         self.leads += 1
-        lead_id = f"lead-{self.leads:04d}"
         alarm_at = alarm_at or START + timedelta(minutes=self.leads)
         # Each original differs, since the same bytes of one feed are filed once.
         original = self._put(film(clip_of=self.leads) if clip is None else clip, "video/mp4")
@@ -177,19 +207,6 @@ class Stage:
             raised_at=alarm_at + timedelta(seconds=40),
         )
         manifest = self._manifest(lead, original, source_name, more)
-        stored = self._put(canonical_bytes(manifest), "application/json")
-        facts = CaseFacts(
-            lead_id=lead_id,
-            revision=1,
-            manifest=stored,
-            rule_id=RULE.rule_id,
-            rule_version=1,
-            matter=matter,
-            place=Place(site_id="north-gate"),
-            device_status="valid",
-            confirmations_required=2,
-            seeded=seeded,
-        )
         capture = Capture(
             capture_id=capture_id,
             feed_id="gate-cam",
@@ -199,11 +216,7 @@ class Stage:
             clock_offset_s=0.0,
             source_name=source_name,
         )
-        with self.database.transaction() as connection:
-            captures.file_capture(connection, capture)
-            casebook.raise_lead(connection, lead)
-            casebook.open_case(connection, facts, self.clock())
-        return lead_id
+        return lead, manifest, capture
 
     def candidate(self, analyst: str = "ana", **more: Any) -> str:
         """A lead that this analyst accepted."""
@@ -429,6 +442,7 @@ def served(stage: Stage) -> Iterator[Stage]:
         lambda: stage.catalog,
         stage.settings,
         clock=stage.clock,
+        free_bytes=lambda: stage.free_bytes,
     )
     with serving(app) as url:
         stage.url = url

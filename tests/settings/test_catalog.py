@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from enforcement.errors import ConfigurationError
+from enforcement.places import MqttSource
 from settings.catalog import SHIPPED_CATALOG, CatalogFolder, load_catalog
 
 SITE = "sites: [{site_id: yard, title: Yard}]\n"
@@ -38,6 +39,7 @@ def catalog_of(folder: Path, **files: str) -> Path:
 def test_the_shipped_catalog_is_in_order() -> None:
     catalog = load_catalog(SHIPPED_CATALOG)
     assert {rule.kind.value for rule in catalog.current_rules} == {
+        "change_on_ground",
         "left_behind",
         "thrown",
         "zone_intrusion",
@@ -150,6 +152,48 @@ def test_a_site_with_sensor_rules_needs_a_time_zone(tmp_path: Path) -> None:
         load_catalog(catalog_of(tmp_path, a=clocked.replace("Shanghai", "Atlantis")))
 
 
+COLUMN = {"quantity": "laeq", "value": "v", "unit": "dB(A)"}
+DOCKS = {"kind": "mqtt", "host": "broker", "topics": ["thing/product/+/events"]}
+
+
+@pytest.mark.parametrize(
+    ("topics", "form", "said"),
+    [
+        (["a"], {"time": "t", "columns": [COLUMN], "colums": []}, "format.json.colums: Extra"),
+        (["a"], {"kind": "json", "columns": [COLUMN]}, "format.json.time: Field required"),
+        (["a"], {"kind": "dji"}, "format: the kind of a format is json or dji_dock"),
+        (["a"], {"kind": ["json"]}, "format: the kind of a format is json or dji_dock"),
+        (["a"], "json", "format: the kind of a format is json or dji_dock"),
+        (["a"], {"kind": "dji_dock", "time": "t"}, "format.dji_dock.time: Extra"),
+        (["a", "#"], {"kind": "dji_dock"}, "keys of their bucket"),
+        (["thing/product/+/+"], {"kind": "dji_dock"}, "keys of their bucket"),
+        (["thing/product/7/requests_reply"], {"kind": "dji_dock"}, "keys of their bucket"),
+    ],
+)
+def test_a_mistake_in_a_format_of_messages_is_named(
+    tmp_path: Path, topics: list[str], form: object, said: str
+) -> None:
+    source = MQTT | {"topics": topics, "format": form}
+    with pytest.raises(ConfigurationError, match=said):
+        load_catalog(catalog_of(tmp_path, a=live(a=source)))
+
+
+def test_a_format_without_a_kind_is_one_of_readings(tmp_path: Path) -> None:
+    form = {"time": "t", "columns": [COLUMN]}
+    catalog = load_catalog(catalog_of(tmp_path, a=live(a=MQTT | {"format": form})))
+    assert isinstance(catalog.feed("a").source, MqttSource)
+    assert catalog.feed("a").source.model_dump()["format"]["kind"] == "json"
+
+
+def test_a_feed_of_docks_has_no_sensors_and_needs_nothing_of_them(tmp_path: Path) -> None:
+    feed = live(docks=DOCKS | {"format": {"kind": "dji_dock"}})
+    zones = json.dumps([{"zone_id": "z", "purpose": "noise_limit"}])
+    feed = feed.replace('"source"', f'"zones": {zones}, "source"')
+    rules = (SHIPPED_CATALOG / "rules.yaml").read_text("utf-8")
+    catalog = load_catalog(catalog_of(tmp_path, a=feed, rules=rules))
+    assert catalog.feed("docks").sensors == frozenset()
+
+
 def test_a_device_that_only_a_format_names_must_be_there(tmp_path: Path) -> None:
     form = {"factors": {}, "stations": {"A": "meter-9"}}
     with pytest.raises(ConfigurationError, match="feed river: there is no device meter-9"):
@@ -163,3 +207,25 @@ def test_the_sensor_that_the_documentation_adds_is_in_order(tmp_path: Path) -> N
     catalog = load_catalog(catalog_of(tmp_path, meters=text, rules=rules))
     assert catalog.feed("my-east-fence").sensors == {"my-meter-1"}
     assert len(catalog.device("my-meter-1").calibration_intervals) == 1
+
+
+@pytest.mark.parametrize("schedule", ["61 6 * * *", "0 0 30 2 *"])
+def test_a_mission_whose_schedule_has_no_turns_is_named(tmp_path: Path, schedule: str) -> None:
+    source = {"kind": "drone_folder", "path": "drone"}
+    feed = {"feed_id": "drone", "title": "Drone", "site_id": "yard", "source": source}
+    mission = {
+        "mission_id": "fields", "title": "Fields", "feed_id": "drone", "purpose": "waste",
+        "schedule": schedule,
+        "approval": {
+            "approval_id": "A-1", "valid_from": "2026-01-01T00:00:00Z",
+            "valid_until": "2027-01-01T00:00:00Z",
+            "area": [[31.0, 121.0], [31.1, 121.0], [31.1, 121.1]],
+        },
+    }  # fmt: skip
+    text = f"{SITE}feeds: {json.dumps([feed])}\nmissions: "
+    catalog_of(tmp_path, town=text + json.dumps([mission | {"schedule": "30 6 * * *"}]))
+    assert load_catalog(tmp_path).missions[0].schedule == "30 6 * * *"
+    catalog_of(tmp_path, town=text + json.dumps([mission]))
+    with pytest.raises(ConfigurationError) as refused:
+        load_catalog(tmp_path)
+    assert f"mission fields: schedule '{schedule}': " in str(refused.value)

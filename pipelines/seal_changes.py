@@ -1,0 +1,171 @@
+"""Seal a lead of a change on the ground: footage and telemetry of both flights, the place before
+and after, a clip, and what the comparison said."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from detectors.change import MODEL
+from enforcement.cases import Lead
+from enforcement.changes import Change, ChangeFinding
+from enforcement.evidence import EvidenceItem, EvidenceKind, Manifest, ModelUsed, Provenance
+from enforcement.footage import Capture
+from enforcement.model import Record, Sha256, Utc
+from media.drawing import draw_boxes, encode_jpeg
+from media.footage import Image, cut_clip, frame_at, probe
+from pipelines import VERSION
+from pipelines.missions import telemetry_of
+from pipelines.patrol import CONFIG_DIGEST
+from pipelines.seal import device_status, evidence_prefix, put_evidence, put_in_queue
+from pipelines.wiring import Wiring
+from storage.canonical import canonical_bytes
+from storage.evidence_store import BucketRole
+from storage.records.incidents import case_of
+
+_LEAD_IN_S = _LEAD_OUT_S = 6.0
+"""Seconds of the later flight before and after it shows the thing best."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a lead of a change rests on, while its footage lies in local files."""
+
+    before: Capture
+    before_path: Path
+    after: Capture
+    after_path: Path
+    change: Change
+    finding: ChangeFinding
+    pictures: tuple[Image, Image]
+    """The same square of ground before and after, ``(N, N, 3)`` uint8 BGR, north up."""
+    model_digest: Sha256
+
+
+class ComparisonDocument(Record):
+    """What the comparison of two flights said of one thing."""
+
+    before_sha256: Sha256
+    after_sha256: Sha256
+    before_captured_at: Utc
+    after_captured_at: Utc
+    change: Change
+    finding: ChangeFinding
+
+
+def seal_change(wiring: Wiring, lead: Lead, seen: Seen) -> bool:
+    """Make the evidence package of a lead and put it into the queue; tells whether it was not
+    there yet."""
+    with wiring.database.transaction() as connection:
+        if case_of(connection, lead.lead_id) is not None:
+            return False
+    items = (*_originals(wiring, seen), *_made(wiring, lead, seen))
+    put_in_queue(
+        wiring,
+        lead,
+        _manifest(wiring, lead, seen, items),
+        device_status(wiring, wiring.catalog.feed(lead.feed_id), seen.after),
+    )
+    return True
+
+
+def _originals(wiring: Wiring, seen: Seen) -> Iterator[EvidenceItem]:
+    files = (
+        ("original", EvidenceKind.ORIGINAL, seen.after),
+        ("before", EvidenceKind.FURTHER_ORIGINAL, seen.before),
+        ("telemetry", EvidenceKind.TELEMETRY, telemetry_of(wiring, seen.after)),
+        ("telemetry-before", EvidenceKind.TELEMETRY, telemetry_of(wiring, seen.before)),
+    )
+    for item_id, kind, capture in files:
+        if capture is not None:
+            yield EvidenceItem(
+                item_id=item_id, kind=kind, object=capture.object,
+                made_by=f"sightline.pull@{VERSION}",
+            )  # fmt: skip
+
+
+def _made(wiring: Wiring, lead: Lead, seen: Seen) -> Iterator[EvidenceItem]:
+    document = ComparisonDocument(
+        before_sha256=seen.before.object.sha256,
+        after_sha256=seen.after.object.sha256,
+        before_captured_at=seen.before.began_at,
+        after_captured_at=seen.after.began_at,
+        change=seen.change,
+        finding=seen.finding,
+    )
+    yield EvidenceItem(
+        item_id="comparison",
+        kind=EvidenceKind.COMPARISON,
+        object=put_evidence(wiring, lead, canonical_bytes(document), "application/json"),
+        derived_from="original",
+        made_by=f"{MODEL}@{seen.model_digest[:12]}",
+    )
+    at_s = lead.alarm_at_s
+    frame = frame_at(seen.after_path, at_s)
+    marked = draw_boxes(frame, [(lead.box, lead.rule_id)])
+    pictures = (
+        ("ground-before", "before", seen.pictures[0], seen.change.before_t_s, "from_above"),
+        ("ground-after", "original", seen.pictures[1], at_s, "from_above"),
+        ("alarm", "original", frame, at_s, "plain"),
+        ("alarm-marked", "original", marked, at_s, "marked"),
+    )
+    for item_id, origin, picture, moment_s, drawn in pictures:
+        # Seconds of the manifest are those of its original; the earlier flight has its own.
+        own = {} if origin == "original" else {"footage_s": round(moment_s, 3)}
+        yield EvidenceItem(
+            item_id=item_id,
+            kind=EvidenceKind.KEY_FRAME,
+            object=put_evidence(wiring, lead, encode_jpeg(picture), "image/jpeg"),
+            derived_from=origin,
+            made_by=f"sightline.key_frame@{VERSION}",
+            parameters={"drawn": drawn, **own},
+            start_s=moment_s if origin == "original" else None,
+            end_s=moment_s if origin == "original" else None,
+        )
+    yield _clip(wiring, lead, seen.after_path)
+
+
+def _clip(wiring: Wiring, lead: Lead, footage: Path) -> EvidenceItem:
+    start_s = max(0.0, lead.alarm_at_s - _LEAD_IN_S)
+    end_s = min(probe(footage).duration_s, lead.alarm_at_s + _LEAD_OUT_S)
+    with wiring.work_folder() as folder:
+        target = folder / "clip.mp4"
+        cut_clip(footage, target, start_s, end_s)
+        stored = wiring.store.put_file(
+            BucketRole.EVIDENCE, target, "video/mp4", prefix=evidence_prefix(lead)
+        )
+    return EvidenceItem(
+        item_id="clip",
+        kind=EvidenceKind.CLIP,
+        object=stored,
+        derived_from="original",
+        made_by=f"sightline.cut_clip@{VERSION}",
+        start_s=start_s,
+        end_s=end_s,
+    )
+
+
+def _manifest(wiring: Wiring, lead: Lead, seen: Seen, items: tuple[EvidenceItem, ...]) -> Manifest:
+    capture, feed = seen.after, wiring.catalog.feed(lead.feed_id)
+    return Manifest(
+        lead_id=lead.lead_id,
+        created_at=wiring.clock(),
+        items=items,
+        provenance=Provenance(
+            capture_id=capture.capture_id,
+            feed_id=feed.feed_id,
+            site_id=feed.site_id,
+            device_id=feed.device_id,
+            source_name=capture.source_name,
+            captured_at=capture.captured_at,
+            received_at=capture.received_at,
+            clock_offset_s=capture.clock_offset_s,
+        ),
+        rule_id=lead.rule_id,
+        rule_version=lead.rule_version,
+        rule_digest=lead.rule_digest,
+        models=(ModelUsed(name=MODEL, digest=seen.model_digest, config_digest=CONFIG_DIGEST),),
+        alarm_at=lead.alarm_at,
+        finding_box=lead.box,
+        reasons=lead.reasons,
+        software_version=VERSION,
+    )
