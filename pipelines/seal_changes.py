@@ -3,6 +3,7 @@ and after, a clip, and what the comparison said."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from detectors.change import MODEL
@@ -109,15 +110,16 @@ def _made(wiring: Wiring, lead: Lead, seen: Seen) -> Iterator[EvidenceItem]:
         ("alarm-marked", "original", marked, at_s, "marked"),
     )
     for item_id, origin, picture, moment_s, drawn in pictures:
-        # Seconds of the manifest are those of its original; the earlier flight has its own.
-        own = {} if origin == "original" else {"footage_s": round(moment_s, 3)}
+        flight = seen.after if origin == "original" else seen.before
+        taken_at = flight.began_at + timedelta(seconds=moment_s)
         yield EvidenceItem(
             item_id=item_id,
             kind=EvidenceKind.KEY_FRAME,
             object=put_evidence(wiring, lead, encode_jpeg(picture), "image/jpeg"),
             derived_from=origin,
             made_by=f"sightline.key_frame@{VERSION}",
-            parameters={"drawn": drawn, **own},
+            parameters={"drawn": drawn, "taken_at": taken_at.isoformat()},
+            # Seconds of the manifest are those of its original; the earlier flight has its own.
             start_s=moment_s if origin == "original" else None,
             end_s=moment_s if origin == "original" else None,
         )

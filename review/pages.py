@@ -60,6 +60,8 @@ class Exhibits:
 
     clip: EvidenceItem | None
     """None where there is nothing to play, as with readings that no camera saw."""
+    ground: tuple[EvidenceItem, ...]
+    """The same piece of ground before and after, of what two flights show otherwise."""
     traces: tuple[EvidenceItem, ...]
     """Pictures of readings over time."""
     frames: tuple[EvidenceItem, ...]
@@ -72,8 +74,11 @@ def exhibits(manifest: Manifest) -> Exhibits:
     pictures = manifest.of_kind(EvidenceKind.KEY_FRAME)
     return Exhibits(
         clip=next(iter(manifest.of_kind(EvidenceKind.CLIP)), None),
+        ground=tuple(one for one in pictures if _is_of_ground(one)),
         traces=tuple(one for one in pictures if one.derived_from in readings),
-        frames=tuple(one for one in pictures if one.derived_from not in readings),
+        frames=tuple(
+            one for one in pictures if one.derived_from not in readings and not _is_of_ground(one)
+        ),
     )
 
 
@@ -111,6 +116,15 @@ def moment(value: datetime) -> Markup:
     utc = value.astimezone(UTC)
     iso = utc.strftime("%Y-%m-%dT%H:%M:%SZ")
     return Markup('<time datetime="{}">{} UTC</time>').format(iso, utc.strftime("%F %T"))
+
+
+def _is_of_ground(picture: EvidenceItem) -> bool:
+    return picture.parameters.get("drawn") == "from_above"
+
+
+def parsed(text: str) -> datetime:
+    """A moment that evidence states as ISO 8601."""
+    return datetime.fromisoformat(text)
 
 
 def after(value: datetime, seconds: float) -> datetime:
@@ -180,6 +194,7 @@ def _environment(tag: str) -> Environment:
         words=words,
         told=told,
         after=after,
+        parsed=parsed,
         moment=moment,
         short=short,
         size=size,
