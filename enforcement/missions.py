@@ -177,7 +177,12 @@ _EARLY = timedelta(minutes=15)
 
 
 def is_of_turn(flight: Flight, due_at: Utc) -> bool:
-    """Whether a flight may be the one that was due then: flown, or at least come, no earlier."""
+    """Whether a flight may be the one that was due then: flown, or at least come, no earlier.
+
+    A copy of an earlier flight is none.
+    """
+    if flight.state is FlightState.REPEATED:
+        return False
     return (flight.began_at or flight.first_file_at) >= due_at - _EARLY
 
 

@@ -491,6 +491,9 @@ def catalog_check() -> None:
     for feed in catalog.feeds:
         zones = ", ".join(f"{z.zone_id} ({z.purpose})" for z in feed.zones) or "no zones"
         typer.echo(f"feed {feed.feed_id}: {feed.source.kind}, {zones}")
+    for mission in catalog.missions:
+        ground = ", ".join(f"{z.zone_id} ({z.purpose})" for z in mission.zones) or "no ground zones"
+        typer.echo(f"mission {mission.mission_id}: feed {mission.feed_id}, {ground}")
     for rule in catalog.current_rules:
         typer.echo(f"rule {rule.rule_id} version {rule.version}: {rule.title.en}")
     typer.echo(f"{settings.catalog_folder} is in order")

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from itertools import groupby
+from operator import attrgetter
 from pathlib import PurePosixPath
 from zoneinfo import ZoneInfo
 
@@ -63,32 +65,44 @@ def pull_flights(wiring: Wiring, feed: Feed, source: DroneFolder | DroneBucket) 
     _note_strays(wiring, feed, listing.stray)
     new: list[str] = []
     failed: list[str] = []
-    for file in listing.files:
-        key = FlightKey(feed.feed_id, file.mission_id, file.flight_id)
+    for (mission_id, flight_id), files in groupby(listing.files, attrgetter(*_FLIGHT)):
+        key = FlightKey(feed.feed_id, mission_id, flight_id)
         with wiring.database.transaction() as connection:
-            if flights.was_filed(connection, key, file.name, file.size, file.modified_at):
+            known = flights.filed(connection, key)
+        for file in files:
+            if (file.name, file.size, file.modified_at) in known:
                 continue
-        try:
-            with wiring.work_folder() as folder, fetched(source, file, folder, secrets) as path:
-                arrival = Arrival(
-                    path,
-                    f"{file.mission_id}/{file.flight_id}/{file.name}",
-                    _taken_at(wiring, key, file, dropped_file(path, wiring.clock()).captured_at),
-                )
-                capture_id, is_new = file_arrival(wiring, feed, arrival, held=True)
-        except CredentialsRefused:
-            raise
-        except SightlineError as error:
-            failed.append(f"{file.origin}: {error}")
-            continue
-        with wiring.database.transaction() as connection:
-            flights.note_file(
-                connection, key, file.name, file.size, file.modified_at, capture_id, wiring.clock()
-            )
-        new += [capture_id] if is_new else []
+            try:
+                new += _file(wiring, feed, key, file, source, secrets)
+            except CredentialsRefused:
+                raise
+            except SightlineError as error:
+                failed.append(f"{file.origin}: {error}")
     if failed:
         raise StepsFailed(f"{feed.feed_id}: {len(new)} new files; left out: " + "; ".join(failed))
     return new
+
+
+_FLIGHT = "mission_id", "flight_id"
+
+
+def _file(
+    wiring: Wiring, feed: Feed, key: FlightKey, file: FlightFile,
+    source: DroneFolder | DroneBucket, secrets: Secrets,
+) -> list[str]:  # fmt: skip
+    """File one file of a flight; returns its capture id if that is new."""
+    with wiring.work_folder() as folder, fetched(source, file, folder, secrets) as path:
+        arrival = Arrival(
+            path,
+            f"{file.mission_id}/{file.flight_id}/{file.name}",
+            _taken_at(wiring, key, file, dropped_file(path, wiring.clock()).captured_at),
+        )
+        capture_id, is_new = file_arrival(wiring, feed, arrival, held=True)
+    with wiring.database.transaction() as connection:
+        flights.note_file(
+            connection, key, file.name, file.size, file.modified_at, capture_id, wiring.clock()
+        )
+    return [capture_id] if is_new else []
 
 
 def _done(wiring: Wiring, feed: Feed) -> set[tuple[str, str]]:

@@ -143,7 +143,9 @@ def _missed_turn(mission: Mission, last: Flight | None, now: datetime) -> dateti
     if last is None:
         return None
     due_at = schedules.last_turn(mission, now - timedelta(seconds=mission.missed_after_s))
-    return None if due_at is None or is_of_turn(last, due_at) else due_at
+    if due_at is None or due_at >= mission.approval.valid_until:
+        return None
+    return None if is_of_turn(last, due_at) else due_at
 
 
 def router(free_bytes: Callable[[], int | None] = lambda: None) -> APIRouter:

@@ -35,18 +35,13 @@ class GroundLead(NamedTuple):
     to_at: datetime
 
 
-def was_filed(
-    connection: sa.Connection, key: FlightKey, name: str, size: int, modified_at: datetime
-) -> bool:
-    """Whether the file of this name, size and time is filed already."""
+def filed(connection: sa.Connection, key: FlightKey) -> set[tuple[str, int, datetime]]:
+    """Name, size and time of each file of a flight that is filed already."""
     table = schema.flight_files
-    found = sa.select(sa.literal(1)).where(
-        *_of(table, key),
-        table.c.name == name,
-        table.c.size == size,
-        table.c.modified_at == modified_at,
+    rows = connection.execute(
+        sa.select(table.c.name, table.c.size, table.c.modified_at).where(*_of(table, key))
     )
-    return connection.execute(found).first() is not None
+    return {(name, size, modified_at) for name, size, modified_at in rows}
 
 
 def note_file(

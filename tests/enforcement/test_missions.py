@@ -6,8 +6,19 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from enforcement.flights import FlightApproval, GroundPoint
-from enforcement.missions import Completeness, FileCounts, Mission, Waypoint, completeness
+from enforcement.flights import AircraftPose, FlightApproval, GroundPoint
+from enforcement.missions import (
+    Completeness,
+    FileCounts,
+    Flight,
+    FlightState,
+    Mission,
+    Waypoint,
+    completeness,
+    counted,
+    is_of_turn,
+    refusal,
+)
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -79,3 +90,44 @@ def test_counts_that_contradict_each_other_do_not_complete_a_flight() -> None:
     patrol = mission(expected_files=EXPECTED)
     few = FileCounts(videos=1)
     assert completeness(patrol, few, NOON, NOON, (1, 1)) is Completeness.AWAITED
+
+
+def flight(state: FlightState = FlightState.ACCEPTED, **changes: Any) -> Flight:
+    values = {"feed_id": "drone-1", "mission_id": "north", "flight_id": "f", "state": state,
+              "first_file_at": NOON + 2 * HOUR, "last_file_at": NOON + 2 * HOUR}  # fmt: skip
+    return Flight(**{**values, **changes})
+
+
+def test_a_flight_belongs_to_the_turn_that_it_was_flown_for() -> None:
+    assert is_of_turn(flight(began_at=NOON), NOON)
+    assert is_of_turn(flight(began_at=NOON - timedelta(minutes=15)), NOON)
+    assert not is_of_turn(flight(began_at=NOON - timedelta(minutes=16)), NOON)
+    # Before it is judged, only when it came is known.
+    assert is_of_turn(flight(FlightState.AWAITED), NOON + 2 * HOUR)
+    assert not is_of_turn(flight(FlightState.REPEATED), NOON)
+
+
+def test_positions_outside_are_told_with_their_times_and_their_share() -> None:
+    inside: dict[str, Any] = {
+        "latitude_deg": 31.05,
+        "longitude_deg": 121.05,
+        "moment": NOON,
+        "height_m": 60.0,
+    }
+    poses = [AircraftPose(**{**inside, "t_s": float(n)}) for n in range(4)]
+    assert refusal(poses, APPROVAL) is None
+    away = poses[2].model_copy(update={"latitude_deg": 31.2, "moment": None})
+    told = refusal([*poses[:2], away, poses[3]], APPROVAL)
+    assert told is not None
+    assert "CAAC-1" in told
+    assert "outside the approved area from 2.0 s to 2.0 s (1 of 4 positions)" in told
+    assert "nobody can tell" in told
+    assert refusal([], APPROVAL) is not None
+
+
+def test_files_are_told_by_their_endings_and_all_of_them_are_counted() -> None:
+    names = ["a.MP4", "x/b.ts", "c.JPG", "d.srt", "e.obs", "README"]
+    counts = counted(names)
+    assert counts == FileCounts(videos=2, stills=1, telemetry=1, others=2)
+    assert counts.total == 6
+    assert completeness(mission(), counts, NOON, NOON, (6, 6)) is Completeness.COMPLETE
