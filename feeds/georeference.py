@@ -207,7 +207,7 @@ def image_point(view: View, place: GroundPoint) -> Point | None:
     half_width, half_height = _half_sizes(view)
     x = 0.5 + right / forward / half_width / 2
     y = 0.5 + down / forward / half_height / 2
-    edge = 1e-9
+    edge = 1e-6
     if not (-edge <= x <= 1 + edge and -edge <= y <= 1 + edge):
         return None
     return Point(min(1.0, max(0.0, x)), min(1.0, max(0.0, y)))

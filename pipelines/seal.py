@@ -64,7 +64,7 @@ def seal_capture(capture_id: str, keys: Sequence[ModelKey] | None = None) -> lis
         unsealed = [
             lead
             for lead in leads
-            if _rests_on_one_capture(wiring, lead) and case_of(connection, lead.lead_id) is None
+            if case_of(connection, lead.lead_id) is None and _rests_on_one_capture(wiring, lead)
         ]
     if unsealed:
         with wiring.footage_of(capture) as path:

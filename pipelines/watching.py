@@ -151,7 +151,7 @@ def watch(
     wiring = Wiring(Settings.load())
     rules = load_catalog(SHIPPED_CATALOG).current_rules
     purposes = {zone.purpose for zone in zones_of(expected, 1, 1)}
-    rules = tuple(rule for rule in rules if rule.purpose in purposes)
+    rules = tuple(one for one in rules if one.kind.is_of_footage and one.purpose in purposes)
     cascade = wiring.cascade(rules, exhaustive=exhaustive)
     began_s, started_s = time.monotonic(), time.process_time()
     looks = cascade.look(path, "evaluated", progress=say)

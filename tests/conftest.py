@@ -37,7 +37,9 @@ def free_base_port() -> Callable[[], int]:
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
-    with SeaweedServer(tmp_path_factory.mktemp("s3"), _free_base_port()) as server:
+    # Many small buckets: by the room on the disk alone, there would be too few volumes for them.
+    folder = tmp_path_factory.mktemp("s3")
+    with SeaweedServer(folder, _free_base_port(), volumes=2000) as server:
         yield server
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from storage.records.database import Database
+
 ROOT = Path(__file__).parents[2]
 DAGS = ROOT / "dags"
 FILES = sorted(DAGS.glob("*.py"))
@@ -229,7 +231,13 @@ def test_a_mission_with_a_schedule_is_a_dag_by_its_own_clock(tmp_path: Path) -> 
     }  # fmt: skip
     (tmp_path / "catalog").mkdir()
     (tmp_path / "catalog" / "town.yaml").write_text(json.dumps(catalog))
-    bag = described(tmp_path, SIGHTLINE_CATALOG=str(tmp_path / "catalog"))
+    records = f"sqlite:///{tmp_path / 'records.sqlite'}"
+    database = Database(records)
+    database.migrate()
+    database.close()
+    bag = described(
+        tmp_path, SIGHTLINE_CATALOG=str(tmp_path / "catalog"), SIGHTLINE_RECORDS_URL=records
+    )
     assert bag["errors"] == {}
     assert [name for name in bag["dags"] if name.startswith("mission_")] == ["mission_depot"]
     dag = bag["dags"]["mission_depot"]
