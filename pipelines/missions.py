@@ -189,19 +189,25 @@ def close_flight(key: FlightKey) -> Flight:
     change["overdue"] = how is Completeness.OVERDUE
     if all(first is not None and first[0] != key for first in firsts.values()):
         return _close(wiring, flight, change | {"state": FlightState.REPEATED})
-    verdicts = {file: _judged(wiring, mission, key, file, files) for file in files}
+    return _close(wiring, flight, change | _judged_all(wiring, mission, files))
+
+
+def _judged_all(
+    wiring: Wiring, mission: Mission, files: Sequence[flights.FlightFile]
+) -> dict[str, object]:
+    """Release what the approval covers; what became of the flight."""
+    verdicts = {file: _judged(wiring, mission, file, files) for file in files}
     refused = {file.name: one.refusal for file, one in verdicts.items() if one.refusal is not None}
     good = [(file, one) for file, one in verdicts.items() if one.refusal is None and one.is_footage]
-    change |= {
-        "state": FlightState.ACCEPTED if good else FlightState.REFUSED,
-        "refused": refused or ({} if good else {"": "no footage came"}),
-        "began_at": min((one.began_at for _, one in good), default=None),
-    }
     with wiring.database.transaction() as connection:
         for file, _ in good:
             if file_kind(file.name) == "videos":
                 captures.release(connection, captures.load_capture(connection, file.capture_id))
-    return _close(wiring, flight, change)
+    return {
+        "state": FlightState.ACCEPTED if good else FlightState.REFUSED,
+        "refused": refused or ({} if good else {"": "no footage came"}),
+        "began_at": min((one.began_at for _, one in good), default=None),
+    }
 
 
 def _close(wiring: Wiring, flight: Flight, change: dict[str, object]) -> Flight:
@@ -223,7 +229,6 @@ class _Verdict:
 def _judged(
     wiring: Wiring,
     mission: Mission,
-    key: FlightKey,
     file: flights.FlightFile,
     files: Sequence[flights.FlightFile],
 ) -> _Verdict:

@@ -76,12 +76,18 @@ def files_of(connection: sa.Connection, key: FlightKey) -> tuple[FlightFile, ...
 
 
 def flight_of(connection: sa.Connection, capture_id: str) -> tuple[FlightKey, str] | None:
-    """The first flight of which a capture is a file, and the file's name there."""
-    table = schema.flight_files
+    """The flight of which a capture is a file, and the file's name there.
+
+    Of several the first; one that is not refused comes before others: who laid a card into the
+    wrong folder lays it into the right one next.
+    """
+    table, state = schema.flight_files, schema.flights
+    same = [table.c[name] == state.c[name] for name in FlightKey._fields]
     row = connection.execute(
         sa.select(*_key_columns(table), table.c.name)
+        .join(state, sa.and_(*same))
         .where(table.c.capture_id == capture_id)
-        .order_by(table.c.filed_at, table.c.flight_id)
+        .order_by(state.c.state == FlightState.REFUSED.value, table.c.filed_at, table.c.flight_id)
         .limit(1)
     ).first()
     return None if row is None else (FlightKey(*row[:3]), row.name)

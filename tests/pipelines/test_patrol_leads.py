@@ -233,6 +233,18 @@ def test_files_of_an_unknown_mission_are_kept_and_told(
     assert site.flight("monday", mission_id="elsewhere").state is FlightState.ACCEPTED
 
 
+def test_a_card_in_the_wrong_folder_counts_once_it_lies_in_the_right_one(
+    site: DroneSite, flown: tuple[Path, PatrolTruth]
+) -> None:
+    folder, truth = flown
+    site.bring("monday", files(folder, truth.before), mission_id="elsewhere")
+    site.take_in()
+    site.bring("monday", files(folder, truth.before))
+    site.take_in()
+    assert site.flight("monday").state is FlightState.ACCEPTED
+    assert len(observe.due_batches()) == 1
+
+
 def test_a_crash_between_lead_and_package_loses_neither(
     site: DroneSite, bring: Bring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
