@@ -5,7 +5,7 @@ models saw, and a manifest with all digests. The manifest's bytes are stored onc
 part of the facts that people confirm.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from media.drawing import draw_boxes, draw_zones, encode_jpeg
 from media.footage import Image, Piece, frame_at, join_clip, probe
 from pipelines import VERSION
 from pipelines.incidents import enter
+from pipelines.missions import telemetry_of
 from pipelines.model_versions import versions_behind
 from pipelines.observe import ModelKey, observations_of
 from pipelines.wiring import Wiring, wire
@@ -96,8 +97,9 @@ def _seal(
             _clip(wiring, lead, footage, preceding),
             *_key_frames(wiring, feed, lead, footage, preceding),
             *_observations(wiring, capture, keys),
+            *_telemetry(wiring, feed, capture),
         )
-    manifest = _manifest(wiring, capture, feed, lead, items, keys)
+    manifest = manifest_of(wiring, lead, capture, feed.device_id, items, keys)
     put_in_queue(wiring, lead, manifest, device_status(wiring, feed, capture))
 
 
@@ -236,34 +238,53 @@ def _observations(
         )
 
 
-def _manifest(
-    wiring: Wiring, capture: Capture, feed: Feed, lead: Lead, items: tuple[EvidenceItem, ...],
-    keys: Sequence[ModelKey],
-) -> Manifest:  # fmt: skip
+def _telemetry(wiring: Wiring, feed: Feed, capture: Capture) -> Iterator[EvidenceItem]:
+    """The positions of a drone's footage, where they lie in a file of their own."""
+    beside = None if feed.view_is_fixed else telemetry_of(wiring, capture)
+    if beside is not None:
+        yield EvidenceItem(
+            item_id="telemetry",
+            kind=EvidenceKind.TELEMETRY,
+            object=beside.object,
+            made_by=f"sightline.pull@{VERSION}",
+        )
+
+
+def manifest_of(
+    wiring: Wiring,
+    lead: Lead,
+    original: Capture,
+    device_id: str | None,
+    items: tuple[EvidenceItem, ...],
+    models: Iterable[ModelKey] = (),
+    notes: tuple[str, ...] = (),
+) -> Manifest:
+    """What belongs to a lead's package, and what it rests on."""
     return Manifest(
         lead_id=lead.lead_id,
         created_at=wiring.clock(),
         items=items,
         provenance=Provenance(
-            capture_id=capture.capture_id,
-            feed_id=capture.feed_id,
-            site_id=feed.site_id,
-            device_id=feed.device_id,
-            source_name=capture.source_name,
-            captured_at=capture.captured_at,
-            received_at=capture.received_at,
-            clock_offset_s=capture.clock_offset_s,
+            capture_id=original.capture_id,
+            feed_id=original.feed_id,
+            site_id=lead.site_id,
+            device_id=device_id,
+            source_name=original.source_name,
+            captured_at=original.captured_at,
+            received_at=original.received_at,
+            clock_offset_s=original.clock_offset_s,
         ),
         rule_id=lead.rule_id,
         rule_version=lead.rule_version,
         rule_digest=lead.rule_digest,
         models=tuple(
             ModelUsed(name=name, digest=digest, config_digest=config)
-            for name, digest, config in keys
+            for name, digest, config in models
         ),
         alarm_at=lead.alarm_at,
         finding_box=lead.box,
         reasons=lead.reasons,
+        notes=notes,
         software_version=VERSION,
     )
 

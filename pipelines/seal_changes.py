@@ -9,7 +9,7 @@ from pathlib import Path
 from detectors.change import MODEL
 from enforcement.cases import Lead
 from enforcement.changes import Change, ChangeFinding
-from enforcement.evidence import EvidenceItem, EvidenceKind, Manifest, ModelUsed, Provenance
+from enforcement.evidence import EvidenceItem, EvidenceKind
 from enforcement.footage import Capture
 from enforcement.model import Record, Sha256, Utc
 from media.drawing import draw_boxes, encode_jpeg
@@ -17,7 +17,13 @@ from media.footage import Image, cut_clip, frame_at, probe
 from pipelines import VERSION
 from pipelines.missions import telemetry_of
 from pipelines.patrol import CONFIG_DIGEST
-from pipelines.seal import device_status, evidence_prefix, put_evidence, put_in_queue
+from pipelines.seal import (
+    device_status,
+    evidence_prefix,
+    manifest_of,
+    put_evidence,
+    put_in_queue,
+)
 from pipelines.wiring import Wiring
 from storage.canonical import canonical_bytes
 from storage.evidence_store import BucketRole
@@ -60,12 +66,10 @@ def seal_change(wiring: Wiring, lead: Lead, seen: Seen) -> bool:
         if case_of(connection, lead.lead_id) is not None:
             return False
     items = (*_originals(wiring, seen), *_made(wiring, lead, seen))
-    put_in_queue(
-        wiring,
-        lead,
-        _manifest(wiring, lead, seen, items),
-        device_status(wiring, wiring.catalog.feed(lead.feed_id), seen.after),
-    )
+    feed = wiring.catalog.feed(lead.feed_id)
+    models = [(MODEL, seen.model_digest, CONFIG_DIGEST)]
+    manifest = manifest_of(wiring, lead, seen.after, feed.device_id, items, models)
+    put_in_queue(wiring, lead, manifest, device_status(wiring, feed, seen.after))
     return True
 
 
@@ -143,31 +147,4 @@ def _clip(wiring: Wiring, lead: Lead, footage: Path) -> EvidenceItem:
         made_by=f"sightline.cut_clip@{VERSION}",
         start_s=start_s,
         end_s=end_s,
-    )
-
-
-def _manifest(wiring: Wiring, lead: Lead, seen: Seen, items: tuple[EvidenceItem, ...]) -> Manifest:
-    capture, feed = seen.after, wiring.catalog.feed(lead.feed_id)
-    return Manifest(
-        lead_id=lead.lead_id,
-        created_at=wiring.clock(),
-        items=items,
-        provenance=Provenance(
-            capture_id=capture.capture_id,
-            feed_id=feed.feed_id,
-            site_id=feed.site_id,
-            device_id=feed.device_id,
-            source_name=capture.source_name,
-            captured_at=capture.captured_at,
-            received_at=capture.received_at,
-            clock_offset_s=capture.clock_offset_s,
-        ),
-        rule_id=lead.rule_id,
-        rule_version=lead.rule_version,
-        rule_digest=lead.rule_digest,
-        models=(ModelUsed(name=MODEL, digest=seen.model_digest, config_digest=CONFIG_DIGEST),),
-        alarm_at=lead.alarm_at,
-        finding_box=lead.box,
-        reasons=lead.reasons,
-        software_version=VERSION,
     )

@@ -12,8 +12,6 @@ from enforcement.evidence import (
     DeviceStatus,
     EvidenceItem,
     EvidenceKind,
-    Manifest,
-    Provenance,
 )
 from enforcement.footage import Capture
 from enforcement.model import Record, Sha256
@@ -23,7 +21,7 @@ from enforcement.sensor_rules import SensorHourlyMean, SensorThreshold
 from media.traces import Level, Trace, Value, draw_trace
 from pipelines import VERSION
 from pipelines.nearby import camera_evidence
-from pipelines.seal import put_evidence, put_in_queue
+from pipelines.seal import manifest_of, put_evidence, put_in_queue
 from pipelines.sensing import FeedReadings
 from pipelines.wiring import Wiring
 from storage.canonical import canonical_bytes
@@ -86,33 +84,8 @@ def seal_sensor_lead(wiring: Wiring, lead: Lead) -> None:
         ),
         *camera.items,
     )
-    manifest = _manifest(wiring, original, lead, finding, items, camera.notes)
+    manifest = manifest_of(wiring, lead, original, finding.device_id, items, notes=camera.notes)
     put_in_queue(wiring, lead, manifest, status)
-
-
-def _manifest(
-    wiring: Wiring,
-    original: Capture,
-    lead: Lead,
-    finding: SensorFinding,
-    items: tuple[EvidenceItem, ...],
-    notes: tuple[str, ...],
-) -> Manifest:
-    return Manifest(
-        lead_id=lead.lead_id,
-        created_at=wiring.clock(),
-        items=items,
-        provenance=_provenance(original, lead, finding),
-        rule_id=lead.rule_id,
-        rule_version=lead.rule_version,
-        rule_digest=lead.rule_digest,
-        models=(),
-        alarm_at=lead.alarm_at,
-        finding_box=lead.box,
-        reasons=lead.reasons,
-        notes=notes,
-        software_version=VERSION,
-    )
 
 
 def _document(
@@ -151,19 +124,6 @@ def _originals(original: Capture, holders: Sequence[Capture]) -> Iterator[Eviden
             object=capture.object,
             made_by=f"sightline.collect@{VERSION}",
         )
-
-
-def _provenance(original: Capture, lead: Lead, finding: SensorFinding) -> Provenance:
-    return Provenance(
-        capture_id=original.capture_id,
-        feed_id=original.feed_id,
-        site_id=lead.site_id,
-        device_id=finding.device_id,
-        source_name=original.source_name,
-        captured_at=original.captured_at,
-        received_at=original.received_at,
-        clock_offset_s=original.clock_offset_s,
-    )
 
 
 def _device_status(wiring: Wiring, finding: SensorFinding) -> DeviceStatus:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from enforcement.changes import metres_apart
+from enforcement.evidence import EvidenceKind
 from enforcement.flights import AircraftPose, GroundPoint, pose_at
 from enforcement.footage import Capture, Label, Observation, Track, TrackPoint
 from enforcement.geometry import Box
@@ -17,6 +18,7 @@ from media.patrol_telemetry import ground_point
 from pipelines import missions
 from pipelines.correlate import correlate
 from pipelines.observe import ModelKey
+from pipelines.seal import seal_capture
 from storage.canonical import canonical_bytes
 from storage.evidence_store import BucketRole
 from storage.records import captures, casebook, flights
@@ -150,3 +152,17 @@ def test_without_a_place_the_lead_says_why(
         lead = casebook.load_lead(connection, lead_id)
         assert flights.fix_of(connection, lead_id) is None
     assert any(reason.startswith("place unknown") for reason in lead.reasons)
+
+
+def test_the_package_holds_the_positions_and_the_facts_the_place(
+    site: DroneSite, footage: Footage
+) -> None:
+    capture, poses = footage
+    [lead_id] = seen(site, capture, burning(ground_point(25.0, 40.0), poses, 4.0, 1))
+    assert seal_capture(capture.capture_id, KEYS) == [lead_id]
+    manifest = site.manifest(lead_id)
+    assert len(manifest.of_kind(EvidenceKind.TELEMETRY)) == 1
+    with site.wiring.database.transaction() as connection:
+        place = casebook.current_facts(connection, lead_id).place.text
+    assert place.startswith("31.2")
+    assert "±" in place
