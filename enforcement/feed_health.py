@@ -58,7 +58,8 @@ class SensorTrouble(Record):
 
 
 class RefusedFlight(Record):
-    """A flight of which nobody may look at anything, or not at everything."""
+    """A flight of which nobody may look at anything, or not at everything, or which can't be
+    compared with the one before."""
 
     mission_id: str
     flight_id: str

@@ -209,6 +209,7 @@ class _Look:
     shown: tuple[tuple[_Local, _Local, PassChanges, int], ...]
     """Of each change: the footage that shows it, and its number in that comparison."""
     refusal: str | None
+    model_digest: str
 
     def findings(self, rule: Rule, mission: Mission) -> tuple[ChangeFinding, ...]:
         if not isinstance(rule.params, ChangeOnGround):
@@ -233,7 +234,10 @@ def _compared(wiring: Wiring, firsts: Sequence[_Local], seconds: Sequence[_Local
         refusals += [compared.refusal] if compared.refusal is not None else []
     refused = len(refusals) == len(firsts) * len(seconds)
     return _Look(
-        tuple(found), tuple(shown), "; ".join(dict.fromkeys(refusals)) if refused else None
+        changes=tuple(found),
+        shown=tuple(shown),
+        refusal="; ".join(dict.fromkeys(refusals)) if refused else None,
+        model_digest=change.model_digest(classifier.digest),
     )
 
 
@@ -266,13 +270,10 @@ def _raise_once(
                 return None
             flights.raise_ground_lead(connection, lead, mission.mission_id, *fix, earlier.began_at)
     # Also a lead that an earlier try raised but did not seal.
-    model_digest = change.model_digest(
-        CropClassifier.blobs(installed(PEOPLE_AND_VEHICLES, wiring.settings.models)).digest
-    )
     seen = Seen(
         before=first.capture, before_path=first.path, after=second.capture,
         after_path=second.path, change=best, finding=finding,
-        pictures=compared.pictures[number], model_digest=model_digest,
+        pictures=compared.pictures[number], model_digest=look.model_digest,
     )  # fmt: skip
     is_new = seal_change(wiring, of_this[0] if of_this else lead, seen)
     return lead.lead_id if is_new else None

@@ -167,16 +167,26 @@ def _sensors(connection: sa.Connection, since: datetime) -> dict[str, tuple[Sens
 
 
 def _refused(connection: sa.Connection, now: datetime) -> dict[str, tuple[RefusedFlight, ...]]:
-    return {
-        feed_id: tuple(
+    """Flights that may not be looked at, and those that can't be compared with the one before."""
+    since = now - DAY * DAYS_REFUSED
+    found = {
+        feed_id: [
             RefusedFlight(
                 mission_id=one.mission_id, flight_id=one.flight_id,
                 reasons=tuple(dict.fromkeys(one.refused.values())),
             )
-            for one in found
-        )
-        for feed_id, found in flights.refused_since(connection, now - DAY * DAYS_REFUSED).items()
+            for one in refused
+        ]
+        for feed_id, refused in flights.refused_since(connection, since).items()
     }  # fmt: skip
+    for pair in flights.refused_comparisons(connection, since):
+        reason = f"not compared with {pair.before_flight}: {pair.refusal}"
+        found.setdefault(pair.feed_id, []).append(
+            RefusedFlight(
+                mission_id=pair.mission_id, flight_id=pair.after_flight, reasons=(reason,)
+            )
+        )
+    return {feed_id: tuple(refused) for feed_id, refused in found.items()}
 
 
 def _states(connection: sa.Connection) -> dict[str, CollectorReport]:

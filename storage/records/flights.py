@@ -260,15 +260,38 @@ def note_comparison(
     insert_once(connection, schema.comparisons, row)
 
 
-def refused_comparisons(connection: sa.Connection, since: datetime) -> list[dict[str, Any]]:
-    """Pairs of flights that could not be compared, newest first."""
-    table = schema.comparisons
+class RefusedComparison(NamedTuple):
+    """Two flights that could not be compared."""
+
+    feed_id: str
+    mission_id: str
+    before_flight: str
+    after_flight: str
+    refusal: str
+
+
+def refused_comparisons(connection: sa.Connection, since: datetime) -> list[RefusedComparison]:
+    """Pairs of flights that could not be compared after that moment, newest first."""
+    table, state = schema.comparisons, schema.flights
     rows = connection.execute(
-        sa.select(table)
+        sa.select(
+            state.c.feed_id,
+            table.c.mission_id,
+            table.c.before_flight,
+            table.c.after_flight,
+            table.c.refusal,
+        )
+        .join(
+            state,
+            sa.and_(
+                state.c.mission_id == table.c.mission_id,
+                state.c.flight_id == table.c.after_flight,
+            ),
+        )
         .where(table.c.refusal.is_not(None), table.c.at > since)
         .order_by(table.c.at.desc())
     )
-    return [dict(row) for row in rows.mappings()]
+    return [RefusedComparison(*row) for row in rows]
 
 
 def raise_ground_lead(

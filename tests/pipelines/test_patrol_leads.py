@@ -17,8 +17,9 @@ from enforcement.missions import FlightState
 from feeds.georeference import image_point, view_from_pose
 from media.patrol_scenes import FlightTruth, PatrolTruth, patrol, render_patrol
 from pipelines import backfill, batches, missions, observe, patrol_leads, pull
+from pipelines.patrol import PassChanges
 from pipelines.verify import verify_all
-from storage.records import captures, casebook, flights
+from storage.records import captures, casebook, feeds, flights
 from storage.seaweed import SeaweedServer
 from tests.pipelines.drone_site import FEED, MISSION, DroneSite, drone_site, mission
 from tests.pipelines.sensor_site import migrated
@@ -243,6 +244,23 @@ def test_a_card_in_the_wrong_folder_counts_once_it_lies_in_the_right_one(
     site.take_in()
     assert site.flight("monday").state is FlightState.ACCEPTED
     assert len(observe.due_batches()) == 1
+
+
+def test_flights_that_cannot_be_compared_are_told_and_not_tried_for_ever(
+    site: DroneSite, bring: Bring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> PassChanges:
+        return PassChanges(refusal="the passes show no ground in common")
+
+    monkeypatch.setattr(patrol_leads, "compare_passes", refuse)
+    bring("monday", "before")
+    bring("tuesday", "after")
+    assert site.take_in() == []
+    assert patrol_leads.due_pairs() == []
+    with site.wiring.database.transaction() as connection:
+        [told] = feeds.health(connection, site.now)[FEED].refused_flights
+    assert told.flight_id == "tuesday"
+    assert told.reasons == ("not compared with monday: the passes show no ground in common",)
 
 
 def test_a_crash_between_lead_and_package_loses_neither(
