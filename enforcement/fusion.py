@@ -12,6 +12,7 @@ from enforcement.cases import Lead
 from enforcement.changes import Fix, lies_within, metres_apart
 from enforcement.flights import GroundPoint, GroundPolygon, ground_contains, turned
 from enforcement.geometry import intersection
+from enforcement.incidents import NEARBY
 from enforcement.places import Device, Feed, FolderSource, RtspSource, Site
 
 BEFORE = timedelta(seconds=6)
@@ -20,9 +21,6 @@ AFTER = timedelta(seconds=6)
 SENSOR_REACH_M = 50.0
 """A sensor tells what reaches it, not where it comes from: sound and smell carry so far that what
 they come from lies across a works yard, and beyond it other sources are as likely."""
-_NEARBY = 0.25
-"""Boxes of one view are grown by this share of their size before they are compared, as where it is
-told whether a finding is new."""
 LONGEST_CLIP = timedelta(minutes=5)
 """Of a longer time its end is shown, with the alarm."""
 
@@ -113,7 +111,7 @@ def _at_one_place(a: Sighting, b: Sighting) -> bool:
     if a.fix is not None and b.fix is not None:
         return metres_apart(a.fix[0], b.fix[0]) <= hypot(a.fix[1], b.fix[1])
     if a.fix is None and b.fix is None and a.lead.feed_id == b.lead.feed_id:
-        return intersection(a.lead.box.grown(_NEARBY), b.lead.box.grown(_NEARBY)) > 0
+        return intersection(a.lead.box.grown(NEARBY), b.lead.box.grown(NEARBY)) > 0
     for one, other in ((a, b), (b, a)):
         if one.fix is not None and other.in_view is not None:
             return lies_within(other.in_view, *one.fix)

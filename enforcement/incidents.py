@@ -11,7 +11,7 @@ from enforcement.occupancy import SAME_VEHICLE
 from enforcement.rules import Rule, RuleKind
 from enforcement.sensor_rules import calm_s
 
-_NEARBY = 0.25
+NEARBY = 0.25
 """Boxes are grown by a quarter of their size on each side before they are compared: the same bag
 seen from another frame rate or by another model version is never outlined exactly alike."""
 
@@ -45,7 +45,7 @@ def _same_place(rule: Rule, a: Box, b: Box) -> bool:
     # Vehicles stand close to each other, and each is an incident of its own.
     if rule.kind is RuleKind.STOPPED_VEHICLE:
         return iou(a, b) > SAME_VEHICLE
-    return intersection(a.grown(_NEARBY), b.grown(_NEARBY)) > 0
+    return intersection(a.grown(NEARBY), b.grown(NEARBY)) > 0
 
 
 def is_known_episode(

@@ -41,9 +41,6 @@ _LEADS = uuid.UUID("3d7a6f12-8f5b-4a0e-9c57-2b6b1c9d4e83")
 """Namespace of the ids of leads of changes: the same change between the same footage always has
 the same id."""
 
-Pins = Mapping[str, int]
-"""Rules that are to be held in an earlier version than the current one."""
-
 
 @dataclass(frozen=True)
 class _Flown:
@@ -99,10 +96,11 @@ def compare_all(pairs: Sequence[Sequence[str]]) -> list[str]:
 
 
 def compare_flights(
-    mission_id: str, before: str, after: str, pins: Pins | None = None
+    mission_id: str, before: str, after: str, pins: Mapping[str, int] | None = None
 ) -> list[str]:
     """Compare two flights of a mission; returns the ids of new leads, each sealed and in the queue.
 
+    ``pins``: versions of rules to be held instead of the current ones.
     Running it again raises nothing twice. Raises ConfigurationError for a mission that is
     not there, KeyError for a flight that is not accepted.
     """
@@ -152,7 +150,7 @@ def _flown(wiring: Wiring, mission: Mission) -> list[_Flown]:
     return sorted(found, key=lambda one: (one.began_at, one.flight.flight_id))
 
 
-def _ground_rules(wiring: Wiring, mission: Mission, pins: Pins) -> list[Rule]:
+def _ground_rules(wiring: Wiring, mission: Mission, pins: Mapping[str, int]) -> list[Rule]:
     purposes = {zone.purpose for zone in mission.zones}
     return [
         rule

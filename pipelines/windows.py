@@ -16,7 +16,7 @@ from enforcement import incidents
 from enforcement.cases import CaseState, Lead
 from enforcement.episodes import SensorFinding, Window
 from enforcement.errors import ConfigurationError, SightlineError, StepsFailed
-from enforcement.geometry import Box
+from enforcement.geometry import WHOLE_BOX
 from enforcement.places import Feed, Zone
 from enforcement.readings import Reading
 from enforcement.rules import Rule
@@ -36,8 +36,6 @@ _ONE_EPISODE = timedelta(days=1)
 """Leads so much later are looked at: whether late readings made them part of this episode."""
 
 _INSTANT = timedelta(microseconds=1)
-
-_WHOLE_FRAME = Box(0.0, 0.0, 1.0, 1.0)
 
 Pins = Mapping[str, int]
 """Rules that are to be held in an earlier version than the current one."""
@@ -232,7 +230,7 @@ def _lead(look: _Look, rule: Rule, zone: Zone, finding: SensorFinding) -> Lead:
         end_s=None if finding.end_at is None else seconds(finding.end_at),
         # A limit is exceeded or not: there is no opinion of a model to give.
         score=1.0,
-        box=_WHOLE_FRAME,
+        box=WHOLE_BOX,
         reasons=finding.reasons,
         raised_at=look.wiring.clock(),
     )

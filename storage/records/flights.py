@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from enforcement.cases import CaseState, Lead
+from enforcement.cases import UNDECIDED, CaseState, Lead
 from enforcement.dock import DockUpload
 from enforcement.flights import GroundPoint
 from enforcement.missions import Flight, FlightKey, FlightState, file_kind
@@ -317,7 +317,8 @@ def fix_of(connection: sa.Connection, lead_id: str) -> tuple[GroundPoint, float]
 def leads_on_ground(
     connection: sa.Connection, rule_id: str, mission_id: str, since: datetime, until: datetime
 ) -> list[GroundLead]:
-    """Leads of a rule and a mission about something that came to be there between these moments.
+    """Leads of a rule and a mission about something that came to be there between these moments,
+    or before them and is undecided.
 
     Takes the lock that keeps two transactions from raising the same incident.
     """
@@ -328,7 +329,7 @@ def leads_on_ground(
         .select_from(with_cases(g.join(l, l.c.lead_id == g.c.lead_id), g.c.lead_id))
         .where(
             g.c.mission_id == mission_id,
-            g.c.to_at >= since,
+            sa.or_(g.c.to_at >= since, k.c.state.is_(None), k.c.state.in_(sorted(UNDECIDED))),
             g.c.from_at <= until,
             l.c.rule_id == rule_id,
         )

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from enforcement.cases import Case, Lead
 from enforcement.evidence import Manifest
@@ -19,10 +18,10 @@ from media.patrol_scenes import PatrolTruth
 from media.patrol_telemetry import ORIGIN
 from pipelines import backfill, correlate, missions, observe, patrol_leads, pull, seal
 from pipelines.wiring import Wiring
-from settings.environment import Settings
 from storage.canonical import parse_canonical
 from storage.records import casebook, flights
 from storage.seaweed import SeaweedServer
+from tests.pipelines.sensor_site import settings_of
 
 FEED, MISSION = "patrol-drone", "depot"
 
@@ -137,17 +136,7 @@ def drone_site(
     (folder / "catalog" / "town.yaml").write_text(json.dumps(catalog(*of_missions)), "utf-8")
     shipped = Path(__file__).parents[2] / "settings" / "shipped" / "rules.yaml"
     shutil.copyfile(shipped, folder / "catalog" / "rules.yaml")
-    settings = Settings(
-        home=folder,
-        catalog=folder / "catalog",
-        records_url=SecretStr(url),
-        s3_endpoint=s3_server.endpoint,
-        s3_access_key=s3_server.credentials.access_key,
-        s3_secret_key=SecretStr(s3_server.credentials.secret_key),
-        s3_secure=False,
-        # One for all: the server has room for so many buckets only.
-        s3_bucket_prefix="drone-site",
-    )
+    settings = settings_of(folder, url, s3_server, "drone-site")
     site = DroneSite(Wiring(settings))
     site.wiring = Wiring(settings, site.clock)
     site.wiring.store.ensure_buckets()

@@ -183,13 +183,12 @@ class SensorSite:
             return [str(row["reason"]) for row in captures.quarantined(connection)]
 
 
-def sensor_site(
-    folder: Path, url: str, s3_server: SeaweedServer, monkeypatch: pytest.MonkeyPatch
-) -> SensorSite:
-    """A site over these records and the session's S3 server."""
-    (folder / "catalog").mkdir()
-    (folder / "catalog" / "works.yaml").write_text(json.dumps(catalog()), "utf-8")
-    settings = Settings(
+def settings_of(folder: Path, url: str, s3_server: SeaweedServer, prefix: str) -> Settings:
+    """Of a home and its catalog in this folder, over these records and the session's S3 server.
+
+    Sites of one kind share their buckets: the server has room for so many only.
+    """
+    return Settings(
         home=folder,
         catalog=folder / "catalog",
         records_url=SecretStr(url),
@@ -197,9 +196,17 @@ def sensor_site(
         s3_access_key=s3_server.credentials.access_key,
         s3_secret_key=SecretStr(s3_server.credentials.secret_key),
         s3_secure=False,
-        # One for all: the server has room for so many buckets only.
-        s3_bucket_prefix="sensor-site",
+        s3_bucket_prefix=prefix,
     )
+
+
+def sensor_site(
+    folder: Path, url: str, s3_server: SeaweedServer, monkeypatch: pytest.MonkeyPatch
+) -> SensorSite:
+    """A site over these records and the session's S3 server."""
+    (folder / "catalog").mkdir()
+    (folder / "catalog" / "works.yaml").write_text(json.dumps(catalog()), "utf-8")
+    settings = settings_of(folder, url, s3_server, "sensor-site")
     site = SensorSite(Wiring(settings))
     site.wiring = Wiring(settings, site.clock)
     site.wiring.store.ensure_buckets()

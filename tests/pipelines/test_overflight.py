@@ -23,7 +23,7 @@ from storage.canonical import canonical_bytes
 from storage.evidence_store import BucketRole
 from storage.records import captures, casebook, flights
 from storage.seaweed import SeaweedServer
-from tests.pipelines.drone_site import FEED, DroneSite, drone_site, mission
+from tests.pipelines.drone_site import FEED, MISSION, DroneSite, drone_site, mission
 from tests.pipelines.sensor_site import migrated
 
 FLAMES, PEOPLE = "yolov8-flames", "yolov8n-coco"
@@ -166,3 +166,13 @@ def test_the_package_holds_the_positions_and_the_facts_the_place(
         place = casebook.current_facts(connection, lead_id).place.text
     assert place.startswith("31.2")
     assert "±" in place
+
+
+def test_what_is_undecided_is_known_however_long_ago_it_came(
+    site: DroneSite, footage: Footage
+) -> None:
+    capture, poses = footage
+    [lead_id] = seen(site, capture, burning(ground_point(25.0, 40.0), poses, 4.0, 1))
+    with site.wiring.database.transaction() as connection:
+        known = flights.leads_on_ground(connection, "open-fire", MISSION, site.now, site.now)
+    assert [one.lead.lead_id for one in known] == [lead_id]
