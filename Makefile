@@ -22,8 +22,10 @@ setup: $(STAMP) $(MODELS) ## make .venv with everything, and fetch the models
 run: setup ## start the whole system with the demo feeds; Ctrl-C ends it
 	@exec $(BIN)/sightline up --demo
 
+# A worker that died is not replaced: pytest-xdist 3.8 would give its finished files out again, as
+# empty work, and wait for ever.
 test: setup ## run every test (ARGS='-k gate' picks some)
-	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0 $(ARGS)
 
 check: $(STAMP) check-files ## lint, format, types, import directions, shipped files
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from minio import Minio
@@ -14,6 +15,13 @@ from storage.s3_client import Timeouts
 from storage.seaweed import Ports, SeaweedServer
 
 StoreFactory = Callable[..., EvidenceStore]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Say how a worker of pytest-xdist died: a signal from outside leaves no other trace."""
+    if error:
+        print(f"\n{node.gateway.id} ended with code {node.gateway._io.popen.wait(10)}")
 
 
 def _free_base_port() -> int:
