@@ -149,8 +149,11 @@ class Manifest(Record):
             raise ValueError("a manifest has at least one key frame")
         # What rests on readings has nothing to play, and no model looked at it.
         if not kinds[EvidenceKind.READINGS]:
-            if not kinds[EvidenceKind.CLIP]:
-                raise ValueError("a manifest has at least one clip, unless it rests on readings")
+            (original,) = self.of_kind(EvidenceKind.ORIGINAL)
+            if not kinds[EvidenceKind.CLIP] and not original.object.is_still:
+                raise ValueError(
+                    "a manifest has at least one clip, unless it rests on readings or on a still"
+                )
             if not self.models:
                 raise ValueError("a manifest names a model, unless it rests on readings")
         return self

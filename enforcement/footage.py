@@ -20,6 +20,11 @@ class StoredObject(Record):
     size: Annotated[int, Field(ge=0)]
     media_type: str
 
+    @property
+    def is_still(self) -> bool:
+        """Whether it is a single picture, with nothing to play."""
+        return self.media_type == "image/jpeg"
+
 
 class Capture(Record):
     """Bytes exactly as received, filed and hashed before any detector looked at them."""

@@ -1,5 +1,6 @@
 """Patrol missions: what is to be flown, when, by which approval, and when a flight has arrived."""
 
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
@@ -199,6 +200,21 @@ def file_kind(name: str) -> FileKind:
     """What a file of a flight is, by the end of its name."""
     suffix = PurePosixPath(name).suffix.lower()
     return next((kind for kind, suffixes in _KINDS.items() if suffix in suffixes), "others")
+
+
+_CAMERA = re.compile(r"_\d+_([A-Z])$")
+"""DJI ends the names of what aircraft with several cameras take with a letter: W wide, Z zoom,
+V visible, T thermal (``DJI_20260511093000_0001_V.JPG``)."""
+
+
+def camera_of(name: str) -> str | None:
+    """Which of an aircraft's cameras took a file, by its name; empty where it has but one.
+
+    None: its pictures show heat, not what lies there.
+    """
+    found = _CAMERA.search(PurePosixPath(name).stem.upper())
+    camera = found[1] if found else ""
+    return None if camera == "T" else camera
 
 
 def counted(names: Sequence[str]) -> FileCounts:

@@ -20,8 +20,11 @@ def flights() -> None:
 
 @app.command("compare")
 def compare(
-    before: Annotated[Path, typer.Argument(help="Video of the earlier flight, telemetry beside.")],
-    after: Annotated[Path, typer.Argument(help="Video of the later flight over the same site.")],
+    before: Annotated[
+        Path,
+        typer.Argument(help="Earlier flight: a video, telemetry beside, or a folder of stills."),
+    ],
+    after: Annotated[Path, typer.Argument(help="Later flight over the same site.")],
     zones: Annotated[
         Path, typer.Option("--zones", help="JSON list of ground zones, watched and lawful ones.")
     ],

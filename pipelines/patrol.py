@@ -1,9 +1,12 @@
 """Two flights over one site: their footage and telemetry brought together and compared."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from pyproj import Proj
@@ -14,18 +17,20 @@ from detectors.change_votes import ChangeConfig
 from detectors.detector import digest_of
 from detectors.ground_map import GroundFrame, homography
 from enforcement.changes import Change
-from enforcement.errors import ConfigurationError, NoGroundPosition
+from enforcement.errors import BadTelemetry, ConfigurationError, NoGroundPosition
 from enforcement.flights import AircraftPose, GroundPoint, TelemetryConventions, pose_at
 from enforcement.geometry import Point
+from enforcement.missions import camera_of
 from feeds.georeference import View, ground_position, view_from_pose
 from feeds.telemetry import read_telemetry
 from media.footage import Image, frames
+from media.stills import read_still
 
 CONFIG = ChangeConfig()
 CONFIG_DIGEST = digest_of(CONFIG.model_dump(mode="json"))
 
 _SAMPLE_FPS = 2.0
-_HEIGHT_PX = 1080
+HEIGHT_PX = 1080
 """Larger pictures are made smaller; a pixel then covers 4 cm of ground from 60 m height."""
 POSE_GAP_S = 1.5
 _GRID = tuple(product((0.0, 0.25, 0.5, 0.75, 1.0), (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)))
@@ -33,17 +38,64 @@ _GRID_MIN = 12
 """So many places of a picture must lie on the ground, or it is left out."""
 
 
+class Sight(NamedTuple):
+    """A picture with the pose from which it was taken."""
+
+    image: Image
+    pose: AircraftPose
+    t_s: float
+    """Its time in the pass."""
+
+
+class FlownPass(Protocol):
+    """The pictures of one flight over the site."""
+
+    @property
+    def poses(self) -> Sequence[AircraftPose]:
+        """What is known of its way, in the order of time."""
+
+    def sights(self) -> Iterator[Sight]:
+        """In the order of time. Raises BadFootage."""
+
+
 @dataclass(frozen=True)
-class FlownPass:
-    """The footage of one flight over the site, with what its telemetry says."""
+class FlownVideo:
+    """A video with what its telemetry says."""
 
     footage: Path
     poses: Sequence[AircraftPose]
     """In order of their ``t_s``, which each must have."""
-    fov_deg: float | None = None
-    """Horizontal field of view, where it is known better than the poses state it."""
-    ground_altitude_m: float | None = None
-    """Above sea level; None: the ground lies as high as the place of take-off."""
+
+    def sights(self) -> Iterator[Sight]:
+        for frame in frames(self.footage, sample_fps=_SAMPLE_FPS):
+            if (pose := pose_at(self.poses, frame.t_s, POSE_GAP_S)) is not None:
+                yield Sight(frame.picture(HEIGHT_PX), pose, frame.t_s)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A still, looked at when its turn comes: a flight has hundreds."""
+
+    pose: AircraftPose
+    picture: Callable[[], Image | None]
+    """At most ``HEIGHT_PX`` high; None where it is damaged."""
+
+
+@dataclass(frozen=True)
+class FlownStills:
+    """Stills of one camera, in the order of time; the time of each in the pass is its number from
+    0."""
+
+    shots: Sequence[Shot]
+
+    @property
+    def poses(self) -> Sequence[AircraftPose]:
+        return [shot.pose for shot in self.shots]
+
+    def sights(self) -> Iterator[Sight]:
+        for number, shot in enumerate(self.shots):
+            if (picture := shot.picture()) is not None:
+                yield Sight(picture, shot.pose, float(number))
 
 
 @dataclass(frozen=True)
@@ -61,17 +113,38 @@ class PassChanges:
 
 
 def flown_pass(footage: Path, conventions: TelemetryConventions) -> FlownPass:
-    """A flight by its video, with the subtitles or stream of telemetry beside it.
+    """A flight by its video, with the subtitles or stream of telemetry beside it, or by a folder
+    of stills, whose headers tell their poses; those that tell none are left out.
 
     Raises ConfigurationError if there is none, BadTelemetry if none of it can be used.
     """
+    if footage.is_dir():
+        return _flown_stills(footage, conventions)
     beside = (footage.with_suffix(suffix) for suffix in (".SRT", ".srt", ".ts", ".TS"))
     telemetry = next((path for path in beside if path.is_file()), None)
     if telemetry is None:
         raise ConfigurationError(
             f"{footage.name}: no telemetry lies beside it: {footage.stem}.SRT, say"
         )
-    return FlownPass(footage, read_telemetry(telemetry, conventions).poses)
+    return FlownVideo(footage, read_telemetry(telemetry, conventions).poses)
+
+
+def _flown_stills(folder: Path, conventions: TelemetryConventions) -> FlownStills:
+    shots, cameras = [], set()
+    # Their names count up.
+    for path in sorted(folder.iterdir()):
+        camera = camera_of(path.name)
+        if camera is None or path.suffix.lower() not in {".jpg", ".jpeg"}:
+            continue
+        with suppress(BadTelemetry):
+            pose = read_telemetry(path, conventions).poses[0]
+            shots.append(Shot(pose, partial(read_still, path, HEIGHT_PX)))
+            cameras.add(camera)
+    if not shots:
+        raise ConfigurationError(f"{folder}: no still in it says from where it was taken")
+    if len(cameras) > 1:
+        raise ConfigurationError(f"{folder}: stills of several cameras; compare them one by one")
+    return FlownStills(shots)
 
 
 def compare_passes(
@@ -101,18 +174,9 @@ def compare_passes(
 
 def _laid_down(one: FlownPass, plane: Proj) -> Iterator[GroundFrame]:
     """The pictures whose pose is known and that look at the ground."""
-    for frame in frames(one.footage, sample_fps=_SAMPLE_FPS):
-        pose = pose_at(one.poses, frame.t_s, POSE_GAP_S)
-        if pose is None:
-            continue
-        image = frame.picture(_HEIGHT_PX)
+    for image, pose, t_s in one.sights():
         try:
-            view = view_from_pose(
-                pose,
-                aspect=image.shape[1] / image.shape[0],
-                fov_deg=one.fov_deg,
-                ground_altitude_m=one.ground_altitude_m,
-            )
+            view = view_from_pose(pose, aspect=image.shape[1] / image.shape[0])
         except NoGroundPosition:
             continue
         seen = [(at, place) for at in _GRID if (place := _ground(view, at)) is not None]
@@ -122,7 +186,7 @@ def _laid_down(one: FlownPass, plane: Proj) -> Iterator[GroundFrame]:
         longitudes = [place.longitude_deg for _, place in seen]
         latitudes = [place.latitude_deg for _, place in seen]
         places = np.stack(plane(longitudes, latitudes), axis=1)
-        yield GroundFrame(image, homography(fractions, places), frame.t_s)
+        yield GroundFrame(image, homography(fractions, places), t_s)
 
 
 def _ground(view: View, at: tuple[float, float]) -> GroundPoint | None:

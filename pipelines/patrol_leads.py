@@ -7,12 +7,11 @@ one that comes late is compared with its neighbours then.
 
 import hashlib
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise, product
-from pathlib import Path
 
 from detectors import change
 from detectors.crops import CropClassifier
@@ -21,37 +20,24 @@ from enforcement import incidents
 from enforcement.cases import Lead
 from enforcement.changes import Change, ChangeFinding, ChangeOnGround, changes_on_ground
 from enforcement.errors import ConfigurationError, NoGroundPosition, SightlineError, StepsFailed
-from enforcement.flights import AircraftPose, pose_at
-from enforcement.footage import Capture
 from enforcement.geometry import WHOLE_BOX, Box
-from enforcement.missions import Flight, FlightState, Mission, file_kind
+from enforcement.missions import Mission
 from enforcement.places import Feed
 from enforcement.rules import Rule
 from feeds.georeference import image_point, view_from_pose
-from media.footage import probe
-from pipelines.missions import poses_of
+from pipelines.flown import Flown, Reel, Sighting, flown
 from pipelines.overflight import where
-from pipelines.patrol import POSE_GAP_S, FlownPass, PassChanges, compare_passes
+from pipelines.patrol import PassChanges, compare_passes
 from pipelines.seal_changes import Seen, seal_change
 from pipelines.wiring import Wiring, wire
 from settings.catalog import rule_digest
-from storage.records import captures, flights
+from storage.records import flights
+
+_NOTHING_ALIKE = "they brought no footage of one kind: both videos, or both stills of one camera"
 
 _LEADS = uuid.UUID("3d7a6f12-8f5b-4a0e-9c57-2b6b1c9d4e83")
 """Namespace of the ids of leads of changes: the same change between the same footage always has
 the same id."""
-
-
-@dataclass(frozen=True)
-class _Flown:
-    """A flight that may be compared, and its videos."""
-
-    flight: Flight
-    videos: tuple[Capture, ...]
-
-    @property
-    def began_at(self) -> datetime:
-        return self.flight.began_at or self.flight.first_file_at
 
 
 def due_pairs() -> list[list[str]]:
@@ -62,7 +48,7 @@ def due_pairs() -> list[list[str]]:
         [mission.mission_id, earlier.flight.flight_id, later.flight.flight_id]
         for mission in wiring.missions
         if _ground_rules(wiring, mission, {})
-        for earlier, later in pairwise(_flown(wiring, mission))
+        for earlier, later in pairwise(flown(wiring, mission))
         if not _was_compared(wiring, mission, earlier, later)
     ]
 
@@ -75,7 +61,7 @@ def pairs_between(
         (mission.mission_id, earlier.flight.flight_id, later.flight.flight_id)
         for mission in wiring.missions
         if mission.feed_id == feed.feed_id
-        for earlier, later in pairwise(_flown(wiring, mission))
+        for earlier, later in pairwise(flown(wiring, mission))
         if start <= later.began_at < end
     ]
 
@@ -108,14 +94,12 @@ def compare_flights(
     mission = next((one for one in wiring.missions if one.mission_id == mission_id), None)
     if mission is None:
         raise ConfigurationError(f"there is no mission {mission_id}")
-    flown = {one.flight.flight_id: one for one in _flown(wiring, mission)}
-    earlier, later = flown[before], flown[after]
+    known = {one.flight.flight_id: one for one in flown(wiring, mission)}
+    earlier, later = known[before], known[after]
     rules = _ground_rules(wiring, mission, pins or {})
     raised: list[str] = []
     with ExitStack() as files:
-        firsts = [files.enter_context(_local(wiring, one)) for one in earlier.videos]
-        seconds = [files.enter_context(_local(wiring, one)) for one in later.videos]
-        look = _compared(wiring, firsts, seconds)
+        look = _compared(wiring, earlier, later, files)
         for rule in rules:
             found = look.findings(rule, mission)
             raised += [
@@ -131,25 +115,6 @@ def compare_flights(
     return raised
 
 
-def _flown(wiring: Wiring, mission: Mission) -> list[_Flown]:
-    """The accepted flights of a mission with their videos, in the order in which they were
-    flown."""
-    found = []
-    with wiring.database.transaction() as connection:
-        for flight in flights.of_mission(connection, mission.mission_id):
-            if flight.state is not FlightState.ACCEPTED or flight.feed_id != mission.feed_id:
-                continue
-            videos = tuple(
-                captures.load_capture(connection, file.capture_id)
-                for file in flights.files_of(connection, flight.key)
-                if file_kind(file.name) == "videos"
-                and file.name not in flight.refused
-                and captures.quarantine_reason(connection, file.capture_id) is None
-            )
-            found += [_Flown(flight, videos)] if videos else []
-    return sorted(found, key=lambda one: (one.began_at, one.flight.flight_id))
-
-
 def _ground_rules(wiring: Wiring, mission: Mission, pins: Mapping[str, int]) -> list[Rule]:
     purposes = {zone.purpose for zone in mission.zones}
     return [
@@ -159,13 +124,13 @@ def _ground_rules(wiring: Wiring, mission: Mission, pins: Mapping[str, int]) -> 
     ]
 
 
-def _inputs_digest(earlier: _Flown, later: _Flown) -> str:
+def _inputs_digest(earlier: Flown, later: Flown) -> str:
     """Over the footage: a file that comes later has the pair compared again."""
-    parts = [" ".join(video.object.sha256 for video in one.videos) for one in (earlier, later)]
+    parts = [" ".join(one.sha256s) for one in (earlier, later)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _was_compared(wiring: Wiring, mission: Mission, earlier: _Flown, later: _Flown) -> bool:
+def _was_compared(wiring: Wiring, mission: Mission, earlier: Flown, later: Flown) -> bool:
     with wiring.database.transaction() as connection:
         return flights.was_compared(
             connection, mission.mission_id, earlier.flight.flight_id, later.flight.flight_id,
@@ -174,37 +139,11 @@ def _was_compared(wiring: Wiring, mission: Mission, earlier: _Flown, later: _Flo
 
 
 @dataclass(frozen=True)
-class _Local:
-    """Footage of a flight as a local file, with its positions."""
-
-    capture: Capture
-    path: Path
-    poses: tuple[AircraftPose, ...]
-
-    def pose(self, t_s: float) -> AircraftPose | None:
-        return pose_at(self.poses, t_s, POSE_GAP_S)
-
-    def moment(self, t_s: float) -> datetime:
-        """True UTC: by the satellites where the telemetry says it."""
-        pose = self.pose(t_s)
-        if pose is not None and pose.moment is not None:
-            return pose.moment
-        return self.capture.began_at + timedelta(seconds=t_s)
-
-
-@contextmanager
-def _local(wiring: Wiring, capture: Capture) -> Iterator[_Local]:
-    poses = poses_of(wiring, capture)
-    with wiring.footage_of(capture) as path:
-        yield _Local(capture, path, tuple(pose for pose in poses if pose.t_s is not None))
-
-
-@dataclass(frozen=True)
 class _Look:
     """All that was found between the footage of two flights."""
 
     changes: tuple[Change, ...]
-    shown: tuple[tuple[_Local, _Local, PassChanges, int], ...]
+    shown: tuple[tuple[Reel, Reel, PassChanges, int], ...]
     """Of each change: the footage that shows it, and its number in that comparison."""
     refusal: str | None
     model_digest: str
@@ -215,22 +154,31 @@ class _Look:
         return changes_on_ground(rule.params, rule.purpose, mission.zones, self.changes)
 
 
-def _compared(wiring: Wiring, firsts: Sequence[_Local], seconds: Sequence[_Local]) -> _Look:
+def _compared(wiring: Wiring, earlier: Flown, later: Flown, files: ExitStack) -> _Look:
+    """Everything that both flights brought of one kind; it stays at hand until ``files`` close."""
     backbone = installed(PEOPLE_AND_VEHICLES, wiring.settings.models)
     classifier = CropClassifier.blobs(backbone)
     found: list[Change] = []
-    shown: list[tuple[_Local, _Local, PassChanges, int]] = []
+    shown: list[tuple[Reel, Reel, PassChanges, int]] = []
     refusals: list[str] = []
-    for first, second in product(firsts, seconds):
-        compared = compare_passes(
-            FlownPass(first.path, first.poses),
-            FlownPass(second.path, second.poses),
-            classify=classifier.classify,
-        )
+    alike = [
+        (one, other)
+        for one, other in product(earlier.shelves, later.shelves)
+        if one.kind == other.kind
+    ]
+    reels = {
+        shelf: files.enter_context(shelf.taken_down(wiring))
+        for shelf in dict.fromkeys(shelf for pair in alike for shelf in pair)
+    }
+    for one, other in alike:
+        first, second = reels[one], reels[other]
+        compared = compare_passes(first.flown, second.flown, classify=classifier.classify)
         found += compared.changes
         shown += [(first, second, compared, n) for n in range(len(compared.changes))]
         refusals += [compared.refusal] if compared.refusal is not None else []
-    refused = len(refusals) == len(firsts) * len(seconds)
+    if not alike:
+        refusals.append(_NOTHING_ALIKE)
+    refused = len(refusals) >= len(alike)
     return _Look(
         changes=tuple(found),
         shown=tuple(shown),
@@ -240,16 +188,27 @@ def _compared(wiring: Wiring, firsts: Sequence[_Local], seconds: Sequence[_Local
 
 
 def _raise_once(
-    wiring: Wiring, rule: Rule, mission: Mission, earlier: _Flown, look: _Look,
+    wiring: Wiring, rule: Rule, mission: Mission, earlier: Flown, look: _Look,
     finding: ChangeFinding,
 ) -> str | None:  # fmt: skip
     """Raise and seal a lead unless there is one of the same thing; returns its id if it did."""
     first, second, compared, number = look.shown[finding.changes[0]]
     best = look.changes[finding.changes[0]]
-    alarm_at = second.moment(best.after_t_s)
+    with first.sighting(best.before_t_s) as before, second.sighting(best.after_t_s) as after:
+        seen = Seen(
+            before=before, after=after, change=best, finding=finding,
+            pictures=compared.pictures[number], model_digest=look.model_digest,
+        )  # fmt: skip
+        return _raise_seen(wiring, rule, mission, earlier, seen)
+
+
+def _raise_seen(
+    wiring: Wiring, rule: Rule, mission: Mission, earlier: Flown, seen: Seen
+) -> str | None:
+    finding, alarm_at = seen.finding, seen.after.moment
     if not rule.is_valid_at(alarm_at):
         return None
-    lead = _lead(wiring, rule, mission, second, finding, best, alarm_at)
+    lead = _lead(wiring, rule, mission, seen)
     span = timedelta(seconds=rule.quiet_after_rejection_s)
     with wiring.database.transaction() as connection:
         known = flights.leads_on_ground(
@@ -268,20 +227,12 @@ def _raise_once(
                 return None
             flights.raise_ground_lead(connection, lead, mission.mission_id, *fix, earlier.began_at)
     # Also a lead that an earlier try raised but did not seal.
-    seen = Seen(
-        before=first.capture, before_path=first.path, after=second.capture,
-        after_path=second.path, change=best, finding=finding,
-        pictures=compared.pictures[number], model_digest=look.model_digest,
-    )  # fmt: skip
     is_new = seal_change(wiring, of_this[0] if of_this else lead, seen)
     return lead.lead_id if is_new else None
 
 
-def _lead(
-    wiring: Wiring, rule: Rule, mission: Mission, second: _Local, finding: ChangeFinding,
-    best: Change, alarm_at: datetime,
-) -> Lead:  # fmt: skip
-    capture = second.capture
+def _lead(wiring: Wiring, rule: Rule, mission: Mission, seen: Seen) -> Lead:
+    capture, finding = seen.after.capture, seen.finding
     place = finding.place
     name = (
         f"{rule.rule_id} {mission.mission_id} {finding.zone_id} {capture.object.sha256}"
@@ -297,28 +248,27 @@ def _lead(
         site_id=feed.site_id,
         zone_id=finding.zone_id,
         capture_id=capture.capture_id,
-        alarm_at=alarm_at,
-        alarm_at_s=round(best.after_t_s, 3),
-        onset_s=round(best.after_t_s, 3),
+        alarm_at=seen.after.moment,
+        alarm_at_s=round(seen.after.t_s, 3),
+        onset_s=round(seen.after.t_s, 3),
         end_s=None,
         score=round(finding.score, 4),
-        box=_box(second, best),
+        box=_box(seen.after, seen.change),
         reasons=(*finding.reasons, where((finding.place, finding.radius_m))),
         raised_at=wiring.clock(),
     )
 
 
-def _box(second: _Local, best: Change) -> Box:
+def _box(after: Sighting, change: Change) -> Box:
     """Where the thing is in the picture that shows it best; all of it if that can't be told."""
-    pose = second.pose(best.after_t_s)
-    info = probe(second.path)
-    if pose is None:
+    if after.pose is None:
         return WHOLE_BOX
+    height, width = after.picture().shape[:2]
     try:
-        view = view_from_pose(pose, aspect=info.width_px / info.height_px)
+        view = view_from_pose(after.pose, aspect=width / height)
     except NoGroundPosition:
         return WHOLE_BOX
-    corners = [image_point(view, place) for place in best.outline]
+    corners = [image_point(view, place) for place in change.outline]
     seen = [corner for corner in corners if corner is not None]
     if not seen:
         return WHOLE_BOX

@@ -3,18 +3,17 @@ and after, a clip, and what the comparison said."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 from detectors.change import MODEL
 from enforcement.cases import Lead
 from enforcement.changes import Change, ChangeFinding
 from enforcement.evidence import EvidenceItem, EvidenceKind
-from enforcement.footage import Capture
 from enforcement.model import Record, Sha256, Utc
 from media.drawing import draw_boxes, encode_jpeg
-from media.footage import Image, cut_clip, frame_at, probe
+from media.footage import Image, cut_clip, probe
 from pipelines import VERSION
+from pipelines.flown import Sighting
 from pipelines.missions import telemetry_of
 from pipelines.patrol import CONFIG_DIGEST
 from pipelines.seal import (
@@ -35,12 +34,10 @@ _LEAD_IN_S = _LEAD_OUT_S = 6.0
 
 @dataclass(frozen=True)
 class Seen:
-    """What a lead of a change rests on, while its footage lies in local files."""
+    """What a lead of a change rests on, while its footage is at hand."""
 
-    before: Capture
-    before_path: Path
-    after: Capture
-    after_path: Path
+    before: Sighting
+    after: Sighting
     change: Change
     finding: ChangeFinding
     pictures: tuple[Image, Image]
@@ -68,17 +65,18 @@ def seal_change(wiring: Wiring, lead: Lead, seen: Seen) -> bool:
     items = (*_originals(wiring, seen), *_made(wiring, lead, seen))
     feed = wiring.catalog.feed(lead.feed_id)
     models = [(MODEL, seen.model_digest, CONFIG_DIGEST)]
-    manifest = manifest_of(wiring, lead, seen.after, feed.device_id, items, models)
-    put_in_queue(wiring, lead, manifest, device_status(wiring, feed, seen.after))
+    manifest = manifest_of(wiring, lead, seen.after.capture, feed.device_id, items, models)
+    put_in_queue(wiring, lead, manifest, device_status(wiring, feed, seen.after.capture))
     return True
 
 
 def _originals(wiring: Wiring, seen: Seen) -> Iterator[EvidenceItem]:
+    before, after = seen.before.capture, seen.after.capture
     files = (
-        ("original", EvidenceKind.ORIGINAL, seen.after),
-        ("before", EvidenceKind.FURTHER_ORIGINAL, seen.before),
-        ("telemetry", EvidenceKind.TELEMETRY, telemetry_of(wiring, seen.after)),
-        ("telemetry-before", EvidenceKind.TELEMETRY, telemetry_of(wiring, seen.before)),
+        ("original", EvidenceKind.ORIGINAL, after),
+        ("before", EvidenceKind.FURTHER_ORIGINAL, before),
+        ("telemetry", EvidenceKind.TELEMETRY, telemetry_of(wiring, after)),
+        ("telemetry-before", EvidenceKind.TELEMETRY, telemetry_of(wiring, before)),
     )
     for item_id, kind, capture in files:
         if capture is not None:
@@ -89,12 +87,14 @@ def _originals(wiring: Wiring, seen: Seen) -> Iterator[EvidenceItem]:
 
 
 def _made(wiring: Wiring, lead: Lead, seen: Seen) -> Iterator[EvidenceItem]:
+    before, after = seen.before, seen.after
     document = ComparisonDocument(
-        before_sha256=seen.before.object.sha256,
-        after_sha256=seen.after.object.sha256,
-        before_captured_at=seen.before.began_at,
-        after_captured_at=seen.after.began_at,
-        change=seen.change,
+        before_sha256=before.capture.object.sha256,
+        after_sha256=after.capture.object.sha256,
+        before_captured_at=before.capture.began_at,
+        after_captured_at=after.capture.began_at,
+        # In the seconds of these two files, whatever else of their flights was compared.
+        change=seen.change.model_copy(update={"before_t_s": before.t_s, "after_t_s": after.t_s}),
         finding=seen.finding,
     )
     yield EvidenceItem(
@@ -104,18 +104,16 @@ def _made(wiring: Wiring, lead: Lead, seen: Seen) -> Iterator[EvidenceItem]:
         derived_from="original",
         made_by=f"{MODEL}@{seen.model_digest[:12]}",
     )
-    at_s = lead.alarm_at_s
-    frame = frame_at(seen.after_path, at_s)
+    frame = after.picture()
     marked = draw_boxes(frame, [(lead.box, lead.rule_id)])
     pictures = (
-        ("ground-before", "before", seen.pictures[0], seen.change.before_t_s, "from_above"),
-        ("ground-after", "original", seen.pictures[1], at_s, "from_above"),
-        ("alarm", "original", frame, at_s, "plain"),
-        ("alarm-marked", "original", marked, at_s, "marked"),
+        ("ground-before", "before", seen.pictures[0], "from_above"),
+        ("ground-after", "original", seen.pictures[1], "from_above"),
+        ("alarm", "original", frame, "plain"),
+        ("alarm-marked", "original", marked, "marked"),
     )
-    for item_id, origin, picture, moment_s, drawn in pictures:
-        flight = seen.after if origin == "original" else seen.before
-        taken_at = flight.began_at + timedelta(seconds=moment_s)
+    for item_id, origin, picture, drawn in pictures:
+        taken_at = (after if origin == "original" else before).moment
         yield EvidenceItem(
             item_id=item_id,
             kind=EvidenceKind.KEY_FRAME,
@@ -124,10 +122,11 @@ def _made(wiring: Wiring, lead: Lead, seen: Seen) -> Iterator[EvidenceItem]:
             made_by=f"sightline.key_frame@{VERSION}",
             parameters={"drawn": drawn, "taken_at": taken_at.isoformat()},
             # Seconds of the manifest are those of its original; the earlier flight has its own.
-            start_s=moment_s if origin == "original" else None,
-            end_s=moment_s if origin == "original" else None,
+            start_s=lead.alarm_at_s if origin == "original" else None,
+            end_s=lead.alarm_at_s if origin == "original" else None,
         )
-    yield _clip(wiring, lead, seen.after_path)
+    if not after.capture.object.is_still:
+        yield _clip(wiring, lead, after.path)
 
 
 def _clip(wiring: Wiring, lead: Lead, footage: Path) -> EvidenceItem:

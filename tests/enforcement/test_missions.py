@@ -14,6 +14,7 @@ from enforcement.missions import (
     FlightState,
     Mission,
     Waypoint,
+    camera_of,
     completeness,
     counted,
     is_of_turn,
@@ -123,6 +124,23 @@ def test_positions_outside_are_told_with_their_times_and_their_share() -> None:
     assert "outside the approved area from 2.0 s to 2.0 s (1 of 4 positions)" in told
     assert "nobody can tell" in told
     assert refusal([], APPROVAL) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "camera"),
+    [
+        ("DJI_20260511093000_0001_V.JPG", "V"),
+        ("card/DJI_20260511093000_0412_w.jpg", "W"),
+        ("DJI_20260511093000_0001_Z.MP4", "Z"),
+        ("DJI_20260511093000_0001_T.JPG", None),
+        ("DJI_0001.MP4", ""),
+        ("DJI_0001.JPG", ""),
+        ("100_V/IMG.JPG", ""),
+        ("survey_T.JPG", ""),
+    ],
+)
+def test_the_camera_is_told_by_the_end_of_the_name(name: str, camera: str | None) -> None:
+    assert camera_of(name) == camera
 
 
 def test_files_are_told_by_their_endings_and_all_of_them_are_counted() -> None:

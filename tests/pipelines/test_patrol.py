@@ -19,7 +19,7 @@ from enforcement.places import GroundZone, ZonePurpose
 from feeds.telemetry.srt import read_srt
 from media.patrol_scenes import FlightTruth, PatrolTruth, patrol, render_patrol
 from pipelines.cli import app
-from pipelines.patrol import FlownPass, PassChanges, compare_passes, flown_pass
+from pipelines.patrol import FlownVideo, PassChanges, compare_passes, flown_pass
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +28,10 @@ def flown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PatrolTruth]:
     return folder, render_patrol(replace(patrol(1), fps=1.0), folder)
 
 
-def read(folder: Path, flight: FlightTruth, time_zone: str) -> FlownPass:
+def read(folder: Path, flight: FlightTruth, time_zone: str) -> FlownVideo:
     conventions = TelemetryConventions(time_zone=time_zone)
     data = (folder / flight.telemetry).read_bytes()
-    return FlownPass(folder / flight.video, read_srt(data, flight.telemetry, conventions).poses)
+    return FlownVideo(folder / flight.video, read_srt(data, flight.telemetry, conventions).poses)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from enforcement.errors import EvidenceError
-from enforcement.evidence import CaseFacts, Manifest
+from enforcement.evidence import CaseFacts, EvidenceKind, Manifest
 from enforcement.footage import StoredObject
 from enforcement.geometry import Box
 from enforcement.model import Record, Utc
@@ -271,6 +271,16 @@ def test_a_manifest_with_a_broken_chain_of_origin_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=match):
         manifest(items)
+
+
+def test_only_a_still_needs_no_clip() -> None:
+    still = OBJECT.model_copy(update={"media_type": "image/jpeg"}).model_dump()
+    pictures = (item("original", "original", None), item("frame", "key_frame", "original"))
+    with pytest.raises(ValueError, match="or on a still"):
+        manifest((*pictures, item("frame-2", "key_frame", "original")))
+    of_still = (pictures[0] | {"object": still}, *pictures[1:])
+    found = manifest((*of_still, item("frame-2", "key_frame", "original")))
+    assert found.of_kind(EvidenceKind.CLIP) == ()
 
 
 OF_READINGS = (

@@ -1,0 +1,165 @@
+"""Flights that bring stills: held against the approval, compared, sealed, whichever camera took
+them."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from enforcement.changes import metres_apart
+from enforcement.errors import ConfigurationError
+from enforcement.evidence import EvidenceKind
+from enforcement.flights import GroundPoint, TelemetryConventions
+from enforcement.missions import FlightState
+from media.patrol_scenes import PatrolTruth, changes_of, patrol, render_patrol
+from media.stills import read_still
+from pipelines.patrol import compare_passes, flown_pass
+from pipelines.verify import verify_all
+from storage.records import captures, flights
+from storage.seaweed import SeaweedServer
+from tests.pipelines.drone_site import DroneSite, drone_site, mission
+from tests.pipelines.patrol_stills import take_stills
+from tests.pipelines.sensor_site import migrated
+
+pytestmark = pytest.mark.timeout(300)
+
+PLAN = replace(patrol(1), to_east_m=75.0)
+EVERY_M = 10.0
+
+Stills = dict[str, list[Path]]
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory: pytest.TempPathFactory) -> PatrolTruth:
+    short = replace(PLAN, fps=1.0, to_east_m=PLAN.from_east_m + 5.0)
+    known = render_patrol(short, tmp_path_factory.mktemp("truth"))
+    return known.model_copy(update={"changes": changes_of(PLAN)})
+
+
+@pytest.fixture(scope="module")
+def stills(tmp_path_factory: pytest.TempPathFactory) -> Stills:
+    folder = tmp_path_factory.mktemp("stills")
+    return {
+        "before": take_stills(PLAN, "before", folder / "before", every_m=EVERY_M),
+        "after": take_stills(PLAN, "after", folder / "after", every_m=EVERY_M),
+    }
+
+
+@pytest.fixture
+def site(
+    tmp_path: Path, s3_server: SeaweedServer, monkeypatch: pytest.MonkeyPatch, truth: PatrolTruth
+) -> Iterator[DroneSite]:
+    url = f"sqlite:///{tmp_path / 'records.sqlite'}"
+    planned = mission(truth, expected_files={"stills": 8})
+    site = drone_site(tmp_path, migrated([url, url, url]), s3_server, monkeypatch, planned)
+    yield site
+    site.wiring.database.close()
+
+
+def heap() -> GroundPoint:
+    return next(one.place for one in changes_of(PLAN) if one.kind == "heap")
+
+
+def test_a_heap_between_two_flights_of_stills_is_one_lead(site: DroneSite, stills: Stills) -> None:
+    site.bring("monday", stills["before"])
+    assert site.take_in() == []
+    site.bring("tuesday", stills["after"])
+    [lead_id] = site.take_in()
+    with site.wiring.database.transaction() as connection:
+        fix = flights.fix_of(connection, lead_id)
+    assert fix is not None
+    assert metres_apart(fix[0], heap()) <= 3.0
+    [(lead, _)] = site.queue()
+    assert lead.box.area < 0.05
+    assert lead.alarm_at_s == 0.0, "a still has no other moment"
+    manifest = site.manifest(lead_id)
+    assert {item.item_id for item in manifest.items} == {
+        "original", "before", "comparison", "ground-before", "ground-after", "alarm",
+        "alarm-marked",
+    }  # fmt: skip
+    original, *_ = manifest.of_kind(EvidenceKind.ORIGINAL)
+    assert original.object.media_type == "image/jpeg"
+    assert not verify_all(site.wiring).damaged
+    assert site.take_in() == []
+
+
+def test_the_same_stills_brought_twice_give_no_duplicate(site: DroneSite, stills: Stills) -> None:
+    site.bring("monday", stills["before"])
+    site.bring("tuesday", stills["after"])
+    assert len(site.take_in()) == 1
+    site.bring("tuesday-again", stills["after"])
+    assert site.take_in() == []
+    assert site.flight("tuesday-again").state is FlightState.REPEATED
+
+
+def test_a_still_outside_the_approval_is_refused_alone(
+    site: DroneSite, stills: Stills, truth: PatrolTruth
+) -> None:
+    """Unlike a video, which is one piece."""
+    planned = mission(truth, expected_files={"stills": 8})
+    # One is taken every two seconds.
+    ends = {"valid_until": (PLAN.after.started_at + timedelta(seconds=11)).isoformat()}
+    site.know(planned | {"approval": planned["approval"] | ends})
+    site.bring("monday", stills["before"])
+    site.bring("tuesday", stills["after"])
+    assert len(site.take_in()) == 1
+    flight = site.flight("tuesday")
+    assert flight.state is FlightState.ACCEPTED
+    assert set(flight.refused) == {path.name for path in stills["after"][6:]}
+    assert all("after the approval ended" in reason for reason in flight.refused.values())
+
+
+def test_a_damaged_still_is_set_aside_and_the_rest_compared(
+    site: DroneSite, stills: Stills, tmp_path: Path
+) -> None:
+    cut = tmp_path / stills["after"][0].name
+    cut.write_bytes(stills["after"][0].read_bytes()[:-5_000])
+    site.bring("monday", stills["before"])
+    site.bring("tuesday", [cut, *stills["after"][1:]])
+    assert len(site.take_in()) == 1
+    with site.wiring.database.transaction() as connection:
+        [set_aside] = captures.quarantined(connection)
+    assert "no whole JPEG" in set_aside["reason"]
+    assert site.take_in() == []
+
+
+def test_only_stills_of_one_camera_are_compared(
+    site: DroneSite, stills: Stills, tmp_path: Path
+) -> None:
+    heat, wide = tmp_path / "heat", tmp_path / "wide"
+    for folder, letter in ((heat, "T"), (wide, "W")):
+        folder.mkdir()
+        for path in stills["after"]:
+            shutil.copyfile(path, folder / path.name.replace("_V.", f"_{letter}."))
+    site.bring("monday", stills["before"])
+    site.bring("tuesday", heat.iterdir())
+    assert site.take_in() == []
+    assert site.flight("tuesday").state is FlightState.ACCEPTED
+
+
+def test_pictures_of_a_truncated_jpeg_are_never_half_grey(stills: Stills, tmp_path: Path) -> None:
+    whole = read_still(stills["before"][0])
+    assert whole.shape[2] == 3
+    assert read_still(stills["before"][0], 200).shape[0] == 200
+    assert np.abs(read_still(stills["before"][0], 10_000).astype(int) - whole).max() == 0
+
+
+def test_the_command_compares_two_folders_of_stills(stills: Stills, tmp_path: Path) -> None:
+    conventions = TelemetryConventions()
+    before, after = (
+        flown_pass(stills[which][0].parent, conventions) for which in ("before", "after")
+    )
+    found = compare_passes(before, after)
+    assert any(
+        one.sign == "appeared" and metres_apart(one.place, heap()) <= 3.0 for one in found.changes
+    )
+    with pytest.raises(ConfigurationError, match="no still in it"):
+        flown_pass(tmp_path, conventions)
+    for letter in "VW":
+        shutil.copyfile(stills["before"][0], tmp_path / f"DJI_20260512093000_0001_{letter}.JPG")
+    with pytest.raises(ConfigurationError, match="several cameras"):
+        flown_pass(tmp_path, conventions)
