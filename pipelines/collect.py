@@ -28,7 +28,7 @@ from feeds.hj212_listener import Hj212Listener
 from feeds.messages import Keep
 from feeds.mqtt import MqttListener
 from feeds.spool import Spool, SpooledBatch
-from pipelines.processes import sole_process
+from pipelines.processes import StopSign, sole_process
 from pipelines.pull import file_batch
 from pipelines.recordings import Recording
 from pipelines.wiring import Wiring, wire
@@ -57,17 +57,17 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
 def run() -> None:
     """Collect until SIGTERM or SIGINT, with the wiring of this process's environment."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    stop = threading.Event()
+    stop = StopSign()
 
     def told(_: int, __: FrameType | None) -> None:
-        stop.set()
+        stop.give()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, told)
     collect(wire(), stop)
 
 
-def collect(wiring: Wiring, stop: threading.Event, *, spool_bytes: int = SPOOL_BYTES) -> None:
+def collect(wiring: Wiring, stop: StopSign, *, spool_bytes: int = SPOOL_BYTES) -> None:
     """Listen to every enabled live feed of the catalog until told to stop.
 
     A feed whose source changes in the catalog is started anew; one that fails is tried again.
@@ -83,7 +83,7 @@ def collect(wiring: Wiring, stop: threading.Event, *, spool_bytes: int = SPOOL_B
             live = _LiveFeeds(wiring, archive.keep)
             reported = -_REPORT_EVERY_S
             try:
-                while not stop.is_set():
+                while not stop.is_given:
                     if drain.done():
                         drain.result()  # raises what nobody expected; a new process may do better
                     live.follow(catalogs().feeds)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Protocol, TypedDict
 
@@ -28,6 +29,7 @@ _SERVICE = "SIGHTLINE_SERVICE"
 _LOG_LIMIT_BYTES = 16 * 2**20
 _LOG_LINES_SHOWN = 15
 _KILL_WITHIN_S = 2.0
+_LOOK_EVERY_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,32 @@ class Service:
     folder: Path | None = None
     """Working directory; default the supervisor's."""
     ready_within_s: float = 60.0
+
+
+class StopSign:
+    """Says that it is time to stop; may be given from any thread and by a signal's handler.
+
+    A handler must not set a ``threading.Event``: it would wait for ever for the lock that its own
+    thread holds while it waits for the event. So this has no lock, and is looked at.
+    """
+
+    def __init__(self) -> None:
+        self._given = False
+
+    def give(self) -> None:
+        """Say it; once is enough."""
+        self._given = True
+
+    @property
+    def is_given(self) -> bool:
+        return self._given
+
+    def wait(self, seconds: float = inf) -> bool:
+        """Wait until it is given, for so long at most; tells whether it is."""
+        until = time.monotonic() + seconds
+        while not self._given and (left_s := until - time.monotonic()) > 0:
+            time.sleep(min(left_s, _LOOK_EVERY_S))
+        return self._given
 
 
 class Part(Protocol):

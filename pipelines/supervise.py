@@ -18,6 +18,7 @@ from pipelines.processes import (
     Child,
     Ledger,
     Part,
+    StopSign,
     end_parts,
     sole_process,
 )
@@ -88,7 +89,7 @@ class Supervisor:
 
     def __init__(self, ledger: Ledger, echo: Echo) -> None:
         self._ledger, self._echo = ledger, echo
-        self._stop = threading.Event()
+        self._stop = StopSign()
         self._first: Sequence[Part] = ()
         self._second: Sequence[Part] = ()
         self._deaths: dict[str, deque[float]] = {}
@@ -118,7 +119,7 @@ class Supervisor:
 
     def stop(self) -> None:
         """Have ``run`` end everything and return; may be called from any thread."""
-        self._stop.set()
+        self._stop.give()
 
     def _run(
         self,
@@ -201,7 +202,7 @@ class Supervisor:
 
     def _end(self) -> None:
         """End all parts, those that others need last."""
-        self._stop.set()
+        self._stop.give()
         self._echo("stopping")
         began = time.monotonic()
         end_parts(reversed(self._second), _GRACE_S)
@@ -217,8 +218,8 @@ class Supervisor:
 
         def on_signal(number: int, frame: FrameType | None) -> None:
             # The first one also breaks off whatever is being prepared; later ones change nothing.
-            if not self._stop.is_set():
-                self._stop.set()
+            if not self._stop.is_given:
+                self._stop.give()
                 raise _Stopped
 
         caught = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

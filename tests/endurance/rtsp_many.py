@@ -26,6 +26,7 @@ import psutil
 from enforcement.places import RtspSource
 from feeds.recorder import Recorder
 from feeds.segments import Segment
+from pipelines.processes import StopSign
 from tests.feeds.rtsp_peer import Peer, read_marks, write_clip
 
 FPS = 15
@@ -82,8 +83,8 @@ def _record(cameras: int, port: int, folder: Path, segment_s: float) -> int:
         )
         for number in range(cameras)
     ]
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    stop = StopSign()
+    signal.signal(signal.SIGTERM, lambda *_: stop.give())
     for recorder in recorders:
         recorder.start()
     stop.wait()

@@ -17,7 +17,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from pathlib import Path
 from enforcement.places import RtspSource
 from feeds.recorder import Recorder
 from feeds.segments import Segment
+from pipelines.processes import StopSign
 from tests.feeds.rtsp_peer import Peer, read_marks, write_clip
 
 FPS = 15
@@ -91,8 +91,8 @@ def _record(url: str, folder: Path) -> int:
         FEED, source, folder / "spool", keep,
         environ=Passwords(folder / "passwords.json"), clock=lambda: datetime.now(UTC),
     )  # fmt: skip
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    stop = StopSign()
+    signal.signal(signal.SIGTERM, lambda *_: stop.give())
     recorder.start()
     while not stop.wait(1.0):
         print(recorder.status().model_dump_json(), flush=True)

@@ -3,7 +3,6 @@
 import signal
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from feeds.messages import MEDIA_TYPE, Message, encode_batch
 from feeds.spool import Spool
 from pipelines import pull
 from pipelines.collect import Archive, collect
+from pipelines.processes import StopSign
 from storage.records import captures
 from storage.records.feeds import health
 from storage.seaweed import SeaweedServer
@@ -222,8 +222,8 @@ def test_one_home_has_one_collector(home: Installation) -> None:
     home.write_catalog([hj212_feed(port)])
     home.start()
     wait_for_port(port)
-    told = threading.Event()
-    told.set()
+    told = StopSign()
+    told.give()
     with pytest.raises(ConfigurationError, match="another"):
         collect(home.wiring(), told)
 
@@ -322,7 +322,7 @@ def test_an_error_that_nobody_expects_ends_the_collector(
     Spool(home.home / "message-spool", 10**6).put("river", batch(1), AT)
     wiring = home.wiring()
     with pytest.raises(ZeroDivisionError):
-        collect(wiring, threading.Event())
+        collect(wiring, StopSign())
     wiring.database.close()
 
 

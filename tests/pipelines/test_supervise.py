@@ -312,3 +312,19 @@ def test_signals_end_the_system_and_a_second_one_cannot_break_it_off(tmp_path: P
         supervisor.send_signal(signal.SIGINT)
         assert supervisor.wait(15) == 0
     assert members(token) == []
+
+
+def test_a_handler_that_tells_the_thread_that_waits_to_stop_never_blocks_it() -> None:
+    """``threading.Event`` in its stead hangs within seconds."""
+    program = (
+        "import random, signal\n"
+        "from pipelines.processes import StopSign\n"
+        "signs = [StopSign()]\n"
+        "signal.signal(signal.SIGALRM, lambda *_: signs[-1].give())\n"
+        "for _ in range(5_000):\n"
+        "    signs.append(StopSign())\n"
+        "    signal.setitimer(signal.ITIMER_REAL, random.uniform(2e-6, 1e-4))\n"
+        "    while not signs[-1].wait(1e-6):\n"
+        "        pass\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=30).returncode == 0

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from media.footage import cut_clip, probe
 from media.scenes import SCENES, render
 from pipelines import batches, collect, correlate, observe, pull, seal, wiring
 from pipelines.ingest import ingest_file
+from pipelines.processes import StopSign
 from pipelines.verify import verify_all
 from pipelines.wiring import Wiring
 from settings.environment import Settings
@@ -185,7 +185,7 @@ def test_a_live_camera_is_collected_segment_by_segment(
     folder = tmp_path / "camera"
     folder.mkdir()
     shutil.copy(footage("quiet-yard"), folder / "cam.mp4")
-    stop = threading.Event()
+    stop = StopSign()
     with camera_on(folder) as (port, _), ThreadPoolExecutor(1) as pool:
         monkeypatch.setenv("CAMERA_PORT", str(port))
         collecting = pool.submit(collect.collect, wired, stop)
@@ -195,7 +195,7 @@ def test_a_live_camera_is_collected_segment_by_segment(
         ):
             time.sleep(0.2)
         state = state_of(wired, "live")
-        stop.set()
+        stop.give()
         collecting.result(30)
     first, second, *_ = of_feed(wired, "live")
     assert state == "recording"
