@@ -172,6 +172,11 @@ class Flight(Record):
     def key(self) -> FlightKey:
         return FlightKey(self.feed_id, self.mission_id, self.flight_id)
 
+    @property
+    def flown_at(self) -> Utc:
+        """When it was, as far as is known."""
+        return self.began_at or self.first_file_at
+
 
 _EARLY = timedelta(minutes=15)
 """A flight may be begun so long before its turn: the weather, or another flight, may ask for it."""
@@ -184,7 +189,7 @@ def is_of_turn(flight: Flight, due_at: Utc) -> bool:
     """
     if flight.state is FlightState.REPEATED:
         return False
-    return (flight.began_at or flight.first_file_at) >= due_at - _EARLY
+    return flight.flown_at >= due_at - _EARLY
 
 
 FileKind = Literal["videos", "stills", "telemetry", "others"]

@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
@@ -41,7 +40,7 @@ class Sighting:
         return frame_at(self.path, self.t_s)
 
 
-class Reel(Protocol):
+class Take(Protocol):
     """Footage that one camera took on one flight, at hand to be compared."""
 
     @property
@@ -52,8 +51,8 @@ class Reel(Protocol):
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """Footage of one camera of a flight, as it is stored: one video, or all its stills."""
+class StoredTake:
+    """Footage that one camera took on one flight, in the store: one video, or all its stills."""
 
     is_video: bool
     camera: str
@@ -61,10 +60,10 @@ class Shelf:
 
     @property
     def kind(self) -> tuple[bool, str]:
-        """Only footage of one kind is compared: another camera shows all things otherwise."""
+        """Only takes of one kind are compared: another camera shows all things otherwise."""
         return self.is_video, self.camera
 
-    def taken_down(self, wiring: Wiring) -> AbstractContextManager[Reel]:
+    def fetched(self, wiring: Wiring) -> AbstractContextManager[Take]:
         """Raises BadTelemetry, StoreUnavailable."""
         if self.is_video:
             return _video(wiring, self.captures[0])
@@ -73,53 +72,51 @@ class Shelf:
 
 @dataclass(frozen=True)
 class Flown:
-    """A flight that may be compared, and its footage."""
+    """An accepted flight and what of its footage may be compared."""
 
     flight: Flight
-    shelves: tuple[Shelf, ...]
-
-    @property
-    def began_at(self) -> datetime:
-        return self.flight.began_at or self.flight.first_file_at
+    takes: tuple[StoredTake, ...]
 
     @property
     def sha256s(self) -> list[str]:
-        """Of all footage."""
-        return [capture.object.sha256 for shelf in self.shelves for capture in shelf.captures]
+        """Of all that may be compared."""
+        return [capture.object.sha256 for take in self.takes for capture in take.captures]
 
 
-def flown(wiring: Wiring, mission: Mission) -> list[Flown]:
-    """The accepted flights of a mission that brought footage, in the order in which they were
-    flown."""
-    found = []
+def accepted(wiring: Wiring, mission: Mission) -> list[Flight]:
+    """The accepted flights of a mission, in the order in which they were flown."""
     with wiring.database.transaction() as connection:
-        for flight in flights.of_mission(connection, mission.mission_id):
-            if flight.state is not FlightState.ACCEPTED or flight.feed_id != mission.feed_id:
-                continue
-            files = [
-                (file.name, captures.load_capture(connection, file.capture_id))
-                for file in flights.files_of(connection, flight.key)
-                if file_kind(file.name) in {"videos", "stills"}
-                and file.name not in flight.refused
-                and captures.quarantine_reason(connection, file.capture_id) is None
-            ]
-            shelves = tuple(_shelves(files))
-            found += [Flown(flight, shelves)] if shelves else []
-    return sorted(found, key=lambda one: (one.began_at, one.flight.flight_id))
+        found = flights.of_mission(connection, mission.mission_id)
+    return [
+        flight
+        for flight in found
+        if flight.state is FlightState.ACCEPTED and flight.feed_id == mission.feed_id
+    ]
 
 
-def _shelves(files: Sequence[tuple[str, Capture]]) -> Iterator[Shelf]:
-    stills = []
-    for name, capture in files:
+def flown(wiring: Wiring, flight: Flight) -> Flown:
+    """A flight with its footage: what is refused, damaged or shows heat is left out."""
+    with wiring.database.transaction() as connection:
+        filed = flights.captures_of(connection, flight.key)
+    footage = [
+        (name, capture)
+        for name, capture in filed.items()
+        if file_kind(name) in {"videos", "stills"} and name not in flight.refused
+    ]
+    return Flown(flight, tuple(_takes(footage)))
+
+
+def _takes(footage: Sequence[tuple[str, Capture]]) -> Iterator[StoredTake]:
+    stills: dict[str, list[Capture]] = {}
+    for name, capture in footage:
         if (camera := camera_of(name)) is None:
             continue
         if file_kind(name) == "videos":
-            yield Shelf(True, camera, (capture,))
+            yield StoredTake(True, camera, (capture,))
         else:
-            stills += [(camera, capture)]
-    by_camera = sorted(stills, key=lambda one: (one[0], one[1].began_at, one[1].capture_id))
-    for camera, group in groupby(by_camera, key=lambda one: one[0]):
-        yield Shelf(False, camera, tuple(capture for _, capture in group))
+            stills.setdefault(camera, []).append(capture)
+    for camera, taken in sorted(stills.items()):
+        yield StoredTake(False, camera, tuple(taken))
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ from enforcement.cases import Lead
 from enforcement.changes import Change, ChangeFinding, ChangeOnGround, changes_on_ground
 from enforcement.errors import ConfigurationError, NoGroundPosition, SightlineError, StepsFailed
 from enforcement.geometry import WHOLE_BOX, Box
-from enforcement.missions import Mission
+from enforcement.missions import Flight, Mission
 from enforcement.places import Feed
 from enforcement.rules import Rule
 from feeds.georeference import image_point, view_from_pose
-from pipelines.flown import Flown, Reel, Sighting, flown
+from pipelines.flown import Flown, Sighting, Take, accepted, flown
 from pipelines.overflight import where
 from pipelines.patrol import PassChanges, compare_passes
 from pipelines.seal_changes import Seen, seal_change
@@ -45,11 +45,11 @@ def due_pairs() -> list[list[str]]:
     and later flight."""
     wiring = wire()
     return [
-        [mission.mission_id, earlier.flight.flight_id, later.flight.flight_id]
+        [mission.mission_id, earlier.flight_id, later.flight_id]
         for mission in wiring.missions
         if _ground_rules(wiring, mission, {})
-        for earlier, later in pairwise(flown(wiring, mission))
-        if not _was_compared(wiring, mission, earlier, later)
+        for earlier, later, compared_at in _neighbours(wiring, mission)
+        if not _was_compared(wiring, mission, earlier, later, compared_at)
     ]
 
 
@@ -58,11 +58,11 @@ def pairs_between(
 ) -> list[tuple[str, str, str]]:
     """As ``due_pairs``, of one feed: all whose later flight began in ``[start, end)``."""
     return [
-        (mission.mission_id, earlier.flight.flight_id, later.flight.flight_id)
+        (mission.mission_id, earlier.flight_id, later.flight_id)
         for mission in wiring.missions
         if mission.feed_id == feed.feed_id
-        for earlier, later in pairwise(flown(wiring, mission))
-        if start <= later.began_at < end
+        for earlier, later, _ in _neighbours(wiring, mission)
+        if start <= later.flown_at < end
     ]
 
 
@@ -94,8 +94,9 @@ def compare_flights(
     mission = next((one for one in wiring.missions if one.mission_id == mission_id), None)
     if mission is None:
         raise ConfigurationError(f"there is no mission {mission_id}")
-    known = {one.flight.flight_id: one for one in flown(wiring, mission)}
-    earlier, later = known[before], known[after]
+    listed_at = wiring.clock()
+    known = {flight.flight_id: flight for flight in accepted(wiring, mission)}
+    earlier, later = flown(wiring, known[before]), flown(wiring, known[after])
     rules = _ground_rules(wiring, mission, pins or {})
     raised: list[str] = []
     with ExitStack() as files:
@@ -110,7 +111,7 @@ def compare_flights(
     with wiring.database.transaction() as connection:
         flights.note_comparison(
             connection, mission_id, before, after, _inputs_digest(earlier, later),
-            look.refusal, len(look.changes), wiring.clock(),
+            look.refusal, len(look.changes), listed_at,
         )  # fmt: skip
     return raised
 
@@ -130,12 +131,36 @@ def _inputs_digest(earlier: Flown, later: Flown) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _was_compared(wiring: Wiring, mission: Mission, earlier: Flown, later: Flown) -> bool:
+def _neighbours(wiring: Wiring, mission: Mission) -> list[tuple[Flight, Flight, datetime | None]]:
+    """Flights that brought something to compare, each with the next one, and when both were."""
+    with wiring.database.transaction() as connection:
+        compared = flights.comparisons_of(connection, mission.mission_id)
+    # The files of those need not be listed again and again: a flight may have hundreds.
+    known = {flight_id for pair in compared for flight_id in pair}
+    found = [
+        flight
+        for flight in accepted(wiring, mission)
+        if flight.flight_id in known or flown(wiring, flight).takes
+    ]
+    return [
+        (one, other, compared.get((one.flight_id, other.flight_id)))
+        for one, other in pairwise(found)
+    ]
+
+
+def _was_compared(
+    wiring: Wiring, mission: Mission, earlier: Flight, later: Flight, at: datetime | None
+) -> bool:
+    """Whether the pair was compared since both were closed, or with these very files."""
+    if at is None:
+        return False
+    if all(flight.closed_at is not None and flight.closed_at <= at for flight in (earlier, later)):
+        return True
+    digest = _inputs_digest(flown(wiring, earlier), flown(wiring, later))
     with wiring.database.transaction() as connection:
         return flights.was_compared(
-            connection, mission.mission_id, earlier.flight.flight_id, later.flight.flight_id,
-            _inputs_digest(earlier, later),
-        )  # fmt: skip
+            connection, mission.mission_id, earlier.flight_id, later.flight_id, digest
+        )
 
 
 @dataclass(frozen=True)
@@ -143,7 +168,7 @@ class _Look:
     """All that was found between the footage of two flights."""
 
     changes: tuple[Change, ...]
-    shown: tuple[tuple[Reel, Reel, PassChanges, int], ...]
+    shown: tuple[tuple[Take, Take, PassChanges, int], ...]
     """Of each change: the footage that shows it, and its number in that comparison."""
     refusal: str | None
     model_digest: str
@@ -159,19 +184,17 @@ def _compared(wiring: Wiring, earlier: Flown, later: Flown, files: ExitStack) ->
     backbone = installed(PEOPLE_AND_VEHICLES, wiring.settings.models)
     classifier = CropClassifier.blobs(backbone)
     found: list[Change] = []
-    shown: list[tuple[Reel, Reel, PassChanges, int]] = []
+    shown: list[tuple[Take, Take, PassChanges, int]] = []
     refusals: list[str] = []
     alike = [
-        (one, other)
-        for one, other in product(earlier.shelves, later.shelves)
-        if one.kind == other.kind
+        (one, other) for one, other in product(earlier.takes, later.takes) if one.kind == other.kind
     ]
-    reels = {
-        shelf: files.enter_context(shelf.taken_down(wiring))
-        for shelf in dict.fromkeys(shelf for pair in alike for shelf in pair)
+    at_hand = {
+        take: files.enter_context(take.fetched(wiring))
+        for take in dict.fromkeys(take for pair in alike for take in pair)
     }
     for one, other in alike:
-        first, second = reels[one], reels[other]
+        first, second = at_hand[one], at_hand[other]
         compared = compare_passes(first.flown, second.flown, classify=classifier.classify)
         found += compared.changes
         shown += [(first, second, compared, n) for n in range(len(compared.changes))]
@@ -206,26 +229,27 @@ def _raise_seen(
     wiring: Wiring, rule: Rule, mission: Mission, earlier: Flown, seen: Seen
 ) -> str | None:
     finding, alarm_at = seen.finding, seen.after.moment
+    came_after = earlier.flight.flown_at
     if not rule.is_valid_at(alarm_at):
         return None
     lead = _lead(wiring, rule, mission, seen)
     span = timedelta(seconds=rule.quiet_after_rejection_s)
     with wiring.database.transaction() as connection:
         known = flights.leads_on_ground(
-            connection, rule.rule_id, mission.mission_id, earlier.began_at - span, alarm_at
+            connection, rule.rule_id, mission.mission_id, came_after - span, alarm_at
         )
         of_this = [one.lead for one in known if one.lead.lead_id == lead.lead_id]
         if not of_this:
             fix = finding.place, finding.radius_m
             if any(
                 incidents.is_known_on_ground(
-                    rule, fix, (earlier.began_at, alarm_at),
+                    rule, fix, (came_after, alarm_at),
                     (one.place, one.radius_m), (one.from_at, one.to_at), one.state,
                 )
                 for one in known
             ):  # fmt: skip
                 return None
-            flights.raise_ground_lead(connection, lead, mission.mission_id, *fix, earlier.began_at)
+            flights.raise_ground_lead(connection, lead, mission.mission_id, *fix, came_after)
     # Also a lead that an earlier try raised but did not seal.
     is_new = seal_change(wiring, of_this[0] if of_this else lead, seen)
     return lead.lead_id if is_new else None

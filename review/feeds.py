@@ -133,7 +133,7 @@ def _mission_line(connection: sa.Connection, mission: Mission, now: datetime) ->
         title=mission.title,
         next_flight_at=following,
         next_is_approved=following is None or following < mission.approval.valid_until,
-        last_flight_at=None if last is None else last.began_at or last.first_file_at,
+        last_flight_at=None if last is None else last.flown_at,
         last_flight=None if last is None else last.state,
         missed_turn_at=_missed_turn(mission, last, now),
     )

@@ -19,6 +19,11 @@ def object_from(row: sa.RowMapping) -> StoredObject:
     return StoredObject(**{name: row[name] for name in StoredObject.model_fields})
 
 
+def capture_from(row: sa.RowMapping) -> Capture:
+    fields = {name: row[name] for name in Capture.model_fields if name != "object"}
+    return Capture(object=object_from(row), **fields)
+
+
 def file_capture(connection: sa.Connection, capture: Capture, *, held: bool = False) -> str:
     """Write the manifest row; returns the id under which these bytes are filed.
 
@@ -60,7 +65,7 @@ def load_capture(connection: sa.Connection, capture_id: str) -> Capture:
     row = connection.execute(statement).mappings().first()
     if row is None:
         raise KeyError(capture_id)
-    return _capture(row)
+    return capture_from(row)
 
 
 def was_pulled(
@@ -257,7 +262,8 @@ def begun_between(
         .where(table.c.captured_at < end - timedelta(seconds=least_s))
     )
     found = sorted(
-        (_capture(row) for row in rows.mappings()), key=lambda one: (one.began_at, one.capture_id)
+        (capture_from(row) for row in rows.mappings()),
+        key=lambda one: (one.began_at, one.capture_id),
     )
     return [one for one in found if start <= one.began_at < end]
 
@@ -302,9 +308,4 @@ def quarantine_reason(connection: sa.Connection, capture_id: str) -> str | None:
 def all_captures(connection: sa.Connection) -> list[Capture]:
     """Every capture ever filed, oldest first."""
     rows = connection.execute(sa.select(schema.captures).order_by(schema.captures.c.received_at))
-    return [_capture(row) for row in rows.mappings()]
-
-
-def _capture(row: sa.RowMapping) -> Capture:
-    fields = {name: row[name] for name in Capture.model_fields if name != "object"}
-    return Capture(object=object_from(row), **fields)
+    return [capture_from(row) for row in rows.mappings()]

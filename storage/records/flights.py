@@ -10,8 +10,10 @@ import sqlalchemy as sa
 from enforcement.cases import UNDECIDED, CaseState, Lead
 from enforcement.dock import DockUpload
 from enforcement.flights import GroundPoint
+from enforcement.footage import Capture
 from enforcement.missions import Flight, FlightKey, FlightState, file_kind
 from storage.records import schema
+from storage.records.captures import capture_from
 from storage.records.casebook import load_lead, raise_lead
 from storage.records.database import insert_once, serialise
 from storage.records.incidents import with_cases
@@ -73,6 +75,22 @@ def files_of(connection: sa.Connection, key: FlightKey) -> tuple[FlightFile, ...
     )
     newest = {name: FlightFile(name, capture_id) for name, capture_id in rows}
     return tuple(newest[name] for name in sorted(newest))
+
+
+def captures_of(connection: sa.Connection, key: FlightKey) -> dict[str, Capture]:
+    """The files of a flight as ``files_of`` has them, without those that were set aside."""
+    files, table, bad = schema.flight_files, schema.captures, schema.quarantine
+    rows = connection.execute(
+        sa.select(files.c.name, bad.c.capture_id.label("set_aside"), *table.c)
+        .join(table, table.c.capture_id == files.c.capture_id)
+        .outerjoin(bad, bad.c.capture_id == files.c.capture_id)
+        .where(*_of(files, key))
+        .order_by(files.c.filed_at, files.c.capture_id)
+    ).mappings()
+    newest = {row["name"]: row for row in rows}
+    return {
+        name: capture_from(row) for name, row in sorted(newest.items()) if row["set_aside"] is None
+    }
 
 
 def flight_of(connection: sa.Connection, capture_id: str) -> tuple[FlightKey, str] | None:
@@ -248,14 +266,26 @@ def was_compared(
     return connection.execute(found).first() is not None
 
 
+def comparisons_of(connection: sa.Connection, mission_id: str) -> dict[tuple[str, str], datetime]:
+    """When each pair of flights of a mission was last compared."""
+    table = schema.comparisons
+    rows = connection.execute(
+        sa.select(table.c.before_flight, table.c.after_flight, sa.func.max(table.c.at))
+        .where(table.c.mission_id == mission_id)
+        .group_by(table.c.before_flight, table.c.after_flight)
+    )
+    return {(before, after): at for before, after, at in rows}
+
+
 def note_comparison(
     connection: sa.Connection, mission_id: str, before: str, after: str, inputs_digest: str,
-    refusal: str | None, changes: int, now: datetime,
+    refusal: str | None, changes: int, at: datetime,
 ) -> None:  # fmt: skip
-    """Record that two flights were compared, or why they could not be."""
+    """Record that two flights were compared, or why they could not be; ``at``: when their files
+    were listed."""
     row = {
         "mission_id": mission_id, "before_flight": before, "after_flight": after,
-        "inputs_digest": inputs_digest, "refusal": refusal, "changes": changes, "at": now,
+        "inputs_digest": inputs_digest, "refusal": refusal, "changes": changes, "at": at,
     }  # fmt: skip
     insert_once(connection, schema.comparisons, row)
 

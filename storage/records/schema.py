@@ -322,7 +322,7 @@ comparisons = sa.Table(
     sa.Column("mission_id", sa.Text, primary_key=True),
     sa.Column("before_flight", sa.Text, primary_key=True),
     sa.Column("after_flight", sa.Text, primary_key=True),
-    # Over the footage, the rules and the zones: a later file or rule compares the pair again.
+    # Over the footage: a file that comes later has the pair compared again.
     sa.Column("inputs_digest", sa.String(64), primary_key=True),
     sa.Column("refusal", sa.Text),
     sa.Column("changes", sa.Integer, nullable=False),

@@ -14,11 +14,13 @@ from enforcement.changes import metres_apart
 from enforcement.errors import ConfigurationError
 from enforcement.evidence import EvidenceKind
 from enforcement.flights import GroundPoint, TelemetryConventions
-from enforcement.missions import FlightState
+from enforcement.missions import Flight, FlightState
 from media.patrol_scenes import PatrolTruth, changes_of, patrol, render_patrol
 from media.stills import read_still
+from pipelines import flown, patrol_leads
 from pipelines.patrol import compare_passes, flown_pass
 from pipelines.verify import verify_all
+from pipelines.wiring import Wiring
 from storage.records import captures, flights
 from storage.seaweed import SeaweedServer
 from tests.pipelines.drone_site import DroneSite, drone_site, mission
@@ -85,6 +87,28 @@ def test_a_heap_between_two_flights_of_stills_is_one_lead(site: DroneSite, still
     assert original.object.media_type == "image/jpeg"
     assert not verify_all(site.wiring).damaged
     assert site.take_in() == []
+
+
+def test_files_of_flights_that_were_compared_are_not_listed_again(
+    site: DroneSite, stills: Stills, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.bring("monday", stills["before"])
+    site.bring("tuesday", stills["after"])
+    assert len(site.take_in()) == 1
+    listed: list[str] = []
+
+    def listing(wiring: Wiring, flight: Flight) -> flown.Flown:
+        listed.append(flight.flight_id)
+        return flown.flown(wiring, flight)
+
+    monkeypatch.setattr(patrol_leads, "flown", listing)
+    assert patrol_leads.due_pairs() == []
+    assert listed == []
+    # A file that comes later has the pair looked at again, but the rest of the flight is the same.
+    site.later(seconds=5)
+    site.bring("tuesday", [stills["before"][0]])
+    assert site.take_in() == []
+    assert "tuesday" in listed
 
 
 def test_the_same_stills_brought_twice_give_no_duplicate(site: DroneSite, stills: Stills) -> None:
