@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
 
 from enforcement.errors import BadFootage
 from media.footage import Image
@@ -19,17 +20,19 @@ def read_still(path: Path, height_px: int | None = None) -> Image:
     """
     try:
         with warnings.catch_warnings():
-            # Aircraft take pictures that Pillow finds suspiciously large.
-            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
-            with Pillow.open(path, formats=("JPEG", "MPO")) as still:
+            # Of damaged headers, and of pictures as large as aircraft take them.
+            warnings.simplefilter("ignore")
+            with Pillow.open(path, formats=("JPEG",)) as still:
                 if height_px is not None:
                     # Decoded no larger than needed.
                     still.draft("RGB", (1, height_px))
                 picture = np.asarray(still.convert("RGB"), np.uint8)[:, :, ::-1]
+    except UnidentifiedImageError as error:
+        raise BadFootage(f"{path.name}: is no JPEG.") from error
     except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
         raise BadFootage(f"{path.name}: is no whole JPEG ({error}).") from error
     height, width = picture.shape[:2]
     if height_px is None or height <= height_px:
         return np.ascontiguousarray(picture)
-    size = round(width * height_px / height), height_px
+    size = max(1, round(width * height_px / height)), height_px
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -72,7 +72,7 @@ def _headers(data: bytes) -> tuple[dict[int, Any], dict[int, Any], dict[str, str
     with warnings.catch_warnings():
         # Pillow warns of damage and of pictures that are large to decode: neither matters here.
         warnings.simplefilter("ignore")
-        with Image.open(io.BytesIO(data), formats=("JPEG", "MPO")) as still:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as still:
             exif = still.getexif()
             gps = dict(exif.get_ifd(ExifTags.IFD.GPSInfo))
             own = dict(exif.get_ifd(ExifTags.IFD.Exif))

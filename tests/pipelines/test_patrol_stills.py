@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from enforcement.changes import metres_apart
@@ -16,14 +15,13 @@ from enforcement.evidence import EvidenceKind
 from enforcement.flights import GroundPoint, TelemetryConventions
 from enforcement.missions import Flight, FlightState
 from media.patrol_scenes import PatrolTruth, changes_of, patrol, render_patrol
-from media.stills import read_still
 from pipelines import flown, patrol_leads
 from pipelines.patrol import compare_passes, flown_pass
 from pipelines.verify import verify_all
 from pipelines.wiring import Wiring
-from storage.records import captures, flights
+from storage.records import captures, feeds, flights
 from storage.seaweed import SeaweedServer
-from tests.pipelines.drone_site import DroneSite, drone_site, mission
+from tests.pipelines.drone_site import FEED, MISSION, DroneSite, drone_site, mission
 from tests.pipelines.patrol_stills import take_stills
 from tests.pipelines.sensor_site import migrated
 
@@ -151,25 +149,37 @@ def test_a_damaged_still_is_set_aside_and_the_rest_compared(
     assert site.take_in() == []
 
 
-def test_only_stills_of_one_camera_are_compared(
+def by_camera(paths: list[Path], letter: str, folder: Path) -> list[Path]:
+    """Copies, as if another camera of the aircraft had taken them."""
+    folder.mkdir()
+    return [
+        Path(shutil.copyfile(path, folder / path.name.replace("_V.", f"_{letter}.")))
+        for path in paths
+    ]
+
+
+def test_stills_of_two_cameras_are_not_compared_and_that_is_told(
     site: DroneSite, stills: Stills, tmp_path: Path
 ) -> None:
-    heat, wide = tmp_path / "heat", tmp_path / "wide"
-    for folder, letter in ((heat, "T"), (wide, "W")):
-        folder.mkdir()
-        for path in stills["after"]:
-            shutil.copyfile(path, folder / path.name.replace("_V.", f"_{letter}."))
     site.bring("monday", stills["before"])
-    site.bring("tuesday", heat.iterdir())
+    site.bring("tuesday", by_camera(stills["after"], "W", tmp_path / "wide"))
     assert site.take_in() == []
     assert site.flight("tuesday").state is FlightState.ACCEPTED
+    with site.wiring.database.transaction() as connection:
+        [told] = feeds.health(connection, site.now)[FEED].refused_flights
+    assert "no footage of one kind" in told.reasons[0]
 
 
-def test_pictures_of_a_truncated_jpeg_are_never_half_grey(stills: Stills, tmp_path: Path) -> None:
-    whole = read_still(stills["before"][0])
-    assert whole.shape[2] == 3
-    assert read_still(stills["before"][0], 200).shape[0] == 200
-    assert np.abs(read_still(stills["before"][0], 10_000).astype(int) - whole).max() == 0
+def test_pictures_of_heat_are_kept_and_never_compared(
+    site: DroneSite, stills: Stills, tmp_path: Path
+) -> None:
+    for flight_id, which in (("monday", "before"), ("tuesday", "after")):
+        site.bring(flight_id, by_camera(stills[which], "T", tmp_path / which))
+    assert site.take_in() == []
+    assert site.flight("tuesday").state is FlightState.ACCEPTED
+    with site.wiring.database.transaction() as connection:
+        assert len(captures.all_captures(connection)) == 16
+        assert flights.comparisons_of(connection, MISSION) == {}
 
 
 def test_the_command_compares_two_folders_of_stills(stills: Stills, tmp_path: Path) -> None:
