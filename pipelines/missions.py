@@ -8,7 +8,7 @@ and compared, the rest is refused with a reason and stays where it is, as receiv
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import groupby
@@ -135,10 +135,11 @@ def _taken_at(wiring: Wiring, key: FlightKey, file: FlightFile, guess: datetime)
 
 
 def due_flights() -> list[list[str]]:
-    """Flights that are awaited, and refused ones whose mission has changed since."""
+    """Flights that are awaited, and those of which something was refused and whose mission has
+    changed since."""
     wiring = wire()
     with wiring.database.transaction() as connection:
-        found = flights.in_states(connection, {FlightState.AWAITED, FlightState.REFUSED})
+        found = flights.open_to_judgement(connection)
     return [
         list(flight.key)
         for flight in found
@@ -189,14 +190,20 @@ def close_flight(key: FlightKey) -> Flight:
     change["overdue"] = how is Completeness.OVERDUE
     if all(first is not None and first[0] != key for first in firsts.values()):
         return _close(wiring, flight, change | {"state": FlightState.REPEATED})
-    return _close(wiring, flight, change | _judged_all(wiring, mission, files))
+    return _close(wiring, flight, change | _judged_all(wiring, mission, flight, files))
 
 
 def _judged_all(
-    wiring: Wiring, mission: Mission, files: Sequence[flights.FlightFile]
+    wiring: Wiring, mission: Mission, flight: Flight, files: Sequence[flights.FlightFile]
 ) -> dict[str, object]:
     """Release what the approval covers; what became of the flight."""
     verdicts = {file: _judged(wiring, mission, file, files) for file in files}
+    if flight.state is FlightState.ACCEPTED:
+        # What was released is not called back because the next approval begins later.
+        verdicts = {
+            file: verdict if file.name in flight.refused else replace(verdict, refusal=None)
+            for file, verdict in verdicts.items()
+        }
     refused = {file.name: one.refusal for file, one in verdicts.items() if one.refusal is not None}
     good = [(file, one) for file, one in verdicts.items() if one.refusal is None and one.is_footage]
     with wiring.database.transaction() as connection:

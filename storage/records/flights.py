@@ -1,7 +1,7 @@
 """Flights of drones: their files, how far each has come, comparisons, places on the ground."""
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -129,12 +129,18 @@ def load(connection: sa.Connection, key: FlightKey) -> Flight:
     return _flight(row)
 
 
-def in_states(connection: sa.Connection, states: Collection[FlightState]) -> list[Flight]:
-    """Flights in these states, those first whose files came first."""
+def open_to_judgement(connection: sa.Connection) -> list[Flight]:
+    """Flights that are awaited or of which something was refused, those first whose files came
+    first."""
     table = schema.flights
+    in_part = sa.and_(
+        table.c.state == FlightState.ACCEPTED.value,
+        sa.cast(table.c.detail["refused"], sa.Text) != "{}",
+    )
+    whole = table.c.state.in_([FlightState.AWAITED.value, FlightState.REFUSED.value])
     rows = connection.execute(
         sa.select(table)
-        .where(table.c.state.in_(sorted(states)))
+        .where(sa.or_(whole, in_part))
         .order_by(table.c.first_file_at, *_key_columns(table))
     )
     return [_flight(row) for row in rows.mappings()]

@@ -15,12 +15,13 @@ from enforcement.evidence import EvidenceKind
 from enforcement.flights import GroundPoint, TelemetryConventions
 from enforcement.missions import Flight, FlightState
 from media.patrol_scenes import PatrolTruth, changes_of, patrol, render_patrol
-from pipelines import flown, patrol_leads
+from pipelines import flown, missions, patrol_leads
 from pipelines.patrol import compare_passes, flown_pass
 from pipelines.verify import verify_all
 from pipelines.wiring import Wiring
 from storage.records import captures, feeds, flights
 from storage.seaweed import SeaweedServer
+from tests.gate.conftest import postgresql_roles
 from tests.pipelines.drone_site import FEED, MISSION, DroneSite, drone_site, mission
 from tests.pipelines.patrol_stills import take_stills
 from tests.pipelines.sensor_site import migrated
@@ -51,11 +52,15 @@ def stills(tmp_path_factory: pytest.TempPathFactory) -> Stills:
 
 @pytest.fixture
 def site(
-    tmp_path: Path, s3_server: SeaweedServer, monkeypatch: pytest.MonkeyPatch, truth: PatrolTruth
-) -> Iterator[DroneSite]:
-    url = f"sqlite:///{tmp_path / 'records.sqlite'}"
+    request: pytest.FixtureRequest, tmp_path: Path, s3_server: SeaweedServer,
+    monkeypatch: pytest.MonkeyPatch, truth: PatrolTruth,
+) -> Iterator[DroneSite]:  # fmt: skip
+    """On SQLite, unless the test asks for PostgreSQL."""
+    urls = [f"sqlite:///{tmp_path / 'records.sqlite'}"] * 3
+    if getattr(request, "param", "sqlite") == "postgresql":
+        urls = postgresql_roles(request.getfixturevalue("postgresql_url"))
     planned = mission(truth, expected_files={"stills": 8})
-    site = drone_site(tmp_path, migrated([url, url, url]), s3_server, monkeypatch, planned)
+    site = drone_site(tmp_path, migrated(urls), s3_server, monkeypatch, planned)
     yield site
     site.wiring.database.close()
 
@@ -64,6 +69,7 @@ def heap() -> GroundPoint:
     return next(one.place for one in changes_of(PLAN) if one.kind == "heap")
 
 
+@pytest.mark.parametrize("site", ["sqlite", "postgresql"], indirect=True)
 def test_a_heap_between_two_flights_of_stills_is_one_lead(site: DroneSite, stills: Stills) -> None:
     site.bring("monday", stills["before"])
     assert site.take_in() == []
@@ -85,6 +91,25 @@ def test_a_heap_between_two_flights_of_stills_is_one_lead(site: DroneSite, still
     assert original.object.media_type == "image/jpeg"
     assert not verify_all(site.wiring).damaged
     assert site.take_in() == []
+
+
+def test_stills_are_taken_in_the_order_of_their_times_whatever_their_names(
+    site: DroneSite, stills: Stills, tmp_path: Path
+) -> None:
+    """Counters begin anew within a flight."""
+    renamed = [
+        Path(shutil.copyfile(path, tmp_path / f"DJI_{(number + 4) % 8:04}_V.JPG"))
+        for number, path in enumerate(stills["before"])
+    ]
+    site.bring("monday", renamed)
+    site.take_in()
+    [take] = flown.flown(site.wiring, site.flight("monday")).takes
+    with take.fetched(site.wiring) as opened:
+        moments = [pose.moment for pose in opened.flown.poses]
+        with opened.sighting(0.0) as first:
+            assert first.capture.source_name.endswith("DJI_0004_V.JPG")
+    assert len(moments) == 8
+    assert moments == sorted(moments, key=str)
 
 
 def test_files_of_flights_that_were_compared_are_not_listed_again(
@@ -118,21 +143,31 @@ def test_the_same_stills_brought_twice_give_no_duplicate(site: DroneSite, stills
     assert site.flight("tuesday-again").state is FlightState.REPEATED
 
 
-def test_a_still_outside_the_approval_is_refused_alone(
+@pytest.mark.parametrize("site", ["sqlite", "postgresql"], indirect=True)
+def test_stills_outside_the_approval_are_refused_one_by_one_until_it_covers_them(
     site: DroneSite, stills: Stills, truth: PatrolTruth
 ) -> None:
     """Unlike a video, which is one piece."""
     planned = mission(truth, expected_files={"stills": 8})
-    # One is taken every two seconds.
-    ends = {"valid_until": (PLAN.after.started_at + timedelta(seconds=11)).isoformat()}
+    began = PLAN.after.started_at
+    # One is taken every two seconds: two are covered, and the heap is not in them.
+    ends = {"valid_until": (began + timedelta(seconds=3)).isoformat()}
     site.know(planned | {"approval": planned["approval"] | ends})
     site.bring("monday", stills["before"])
     site.bring("tuesday", stills["after"])
-    assert len(site.take_in()) == 1
+    assert site.take_in() == []
     flight = site.flight("tuesday")
     assert flight.state is FlightState.ACCEPTED
-    assert set(flight.refused) == {path.name for path in stills["after"][6:]}
+    assert set(flight.refused) == {path.name for path in stills["after"][2:]}
     assert all("after the approval ended" in reason for reason in flight.refused.values())
+    assert missions.due_flights() == []
+    # The rest is judged again; what was accepted stays so, though the new one begins too late.
+    begins = {"valid_from": (began + timedelta(seconds=3)).isoformat()}
+    site.know(planned | {"approval": planned["approval"] | begins})
+    site.later(seconds=5)
+    assert len(site.take_in()) == 1
+    assert site.flight("tuesday").refused == {}
+    assert missions.due_flights() == []
 
 
 def test_a_damaged_still_is_set_aside_and_the_rest_compared(
