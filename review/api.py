@@ -166,9 +166,9 @@ def get_lead(lead_id: LeadId, by: Reading) -> Dossier:
 
 
 @_reading.get("/leads/{lead_id}/overlay")
-def get_overlay(lead_id: LeadId, by: Reading) -> Overlay:
-    """Boxes and zones to draw over the clip."""
-    return by.overlay(lead_id)
+def get_overlay(lead_id: LeadId, by: Reading, package: int = 1) -> Overlay:
+    """Boxes and zones to draw over the clip of a package: 2 for ``2.clip``, 1 is the case's own."""
+    return by.overlay(lead_id, package)
 
 
 @_reading.get("/denials")

@@ -144,10 +144,7 @@ class Reader:
             names = _names(connection)
             confirmations = casebook.confirmations_of(connection, lead_id)
             summary = self._summary(lead, case, names, self._part(connection))
-            joined = [
-                casebook.load_lead(connection, one.lead_id)
-                for one in incidents.joined_leads(connection, lead_id)
-            ]
+            joined = _joined(connection, lead_id)
             record = self._record(connection, case, names)
             deliveries = _deliveries(connection, lead_id) if self._supervises else None
             views = _views(connection, lead_id, names) if self._supervises else None
@@ -190,14 +187,22 @@ class Reader:
             score=lead.score if self._sees_score(case) else None,
         )
 
-    def overlay(self, lead_id: str) -> Overlay:
-        """Boxes and zones for the player, without scores. Raises NotFound without a clip."""
+    def overlay(self, lead_id: str, package: int = 1) -> Overlay:
+        """Boxes and zones for the player of one package of a case, without scores.
+
+        ``package`` counts from 1, the case's own. Raises NotFound, also for a package without a
+        clip, NotPermitted.
+        """
         with self._reading(lead_id) as connection:
-            lead, _ = self._case(connection, lead_id)
-        manifest = self.manifest(lead_id)
+            own, _ = self._case(connection, lead_id)
+            stored = casebook.current_facts(connection, lead_id).manifests
+            if not 1 <= package <= len(stored):
+                raise NotFound(f"package {package}")
+            lead = [own, *_joined(connection, lead_id)][package - 1]
+        manifest = self.documents.get(self.desk, stored[package - 1], Manifest)
         clip = next(iter(manifest.of_kind(EvidenceKind.CLIP)), None)
         if clip is None:
-            raise NotFound(lead_id)
+            raise NotFound(f"clip of package {package}")
         box = manifest.finding_box
         # A sensor's zone and finding have no place in the view of a camera nearby.
         of_sensor = bool(manifest.of_kind(EvidenceKind.READINGS))
@@ -354,6 +359,14 @@ class Reader:
             if state in {CaseState.CONFIRMED, CaseState.DISPATCHED, CaseState.ACKNOWLEDGED}:
                 acts.append("recall")
         return tuple(acts)
+
+
+def _joined(connection: sa.Connection, lead_id: str) -> list[Lead]:
+    """The leads that joined a case, in the order of its further packages."""
+    return [
+        casebook.load_lead(connection, one.lead_id)
+        for one in incidents.joined_leads(connection, lead_id)
+    ]
 
 
 def _prefix(number: int) -> str:

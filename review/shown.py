@@ -101,7 +101,8 @@ class PackageShown(Record):
     """The package of a further lead of the same incident."""
 
     number: int
-    """From 2; the address of an item is ``NUMBER.ITEM``, as in ``2.clip``."""
+    """From 2; the address of an item is ``NUMBER.ITEM``, as in ``2.clip``, and what is drawn over
+    the clip is ``overlay?package=NUMBER``."""
     lead_id: str
     rule: RuleShown
     feed_title: str

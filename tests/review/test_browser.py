@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from enforcement.cases import CaseState
 from tests.review.stage import START, Stage
+from tests.review.test_incident import joined, seen_by_another_camera
 from tests.review.test_sensor_case import sealed
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -21,13 +22,29 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-CLIP = "document.getElementById('clip')"
-SHOWS = "document.getElementById('clock').textContent === '{}'"
-INK = (
-    "(() => { const c = document.getElementById('overlay'); "
-    "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; "
-    "let n = 0; for (let i = 3; i < d.length; i += 4) if (d[i]) n++; return n; })()"
-)
+JOINED = ".package .player"
+
+
+def clip_of(player: str = ".player") -> str:
+    """The video of a player, that of the case's own clip unless told otherwise."""
+    return f"document.querySelector('{player} video')"
+
+
+def shows(moment_s: float, player: str = ".player") -> str:
+    """Whether a player's clock shows this moment."""
+    return f"document.querySelector('{player} .clock').textContent === '{moment_s:.2f} s'"
+
+
+def ink_of(player: str = ".player") -> str:
+    """How many pixels are drawn over a player's clip."""
+    return (
+        f"(() => {{ const c = document.querySelector('{player} canvas'); "
+        "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; "
+        "let n = 0; for (let i = 3; i < d.length; i += 4) if (d[i]) n++; return n; })()"
+    )
+
+
+CLIP, INK = clip_of(), ink_of()
 
 pytestmark = [
     pytest.mark.browser,
@@ -93,10 +110,10 @@ def test_the_clip_plays_and_steps_frame_by_frame(stage: Stage, open_as: Open) ->
     page.keyboard.press("m")
     until(page, f"!{CLIP}.seeking && Math.abs({CLIP}.currentTime - 3) < 0.06")
     # Stepping starts from the frame on screen, which comes a little after the seek has ended.
-    until(page, SHOWS.format("3.00 s"))
+    until(page, shows(3.0))
     for key, moment_s in ((".", 3.1), (".", 3.2), (",", 3.1), (",", 3.0), (",", 2.9)):
         page.keyboard.press(key)
-        until(page, SHOWS.format(f"{moment_s:.2f} s"))
+        until(page, shows(moment_s))
         page.wait_for_timeout(150)
 
 
@@ -118,11 +135,11 @@ def test_a_box_lies_where_the_thing_is_at_that_moment(stage: Stage, open_as: Ope
     page.keyboard.press("n")
     page.evaluate(f"{CLIP}.currentTime = 1.04")
     until(page, f"!{CLIP}.seeking && {INK} > 100")
-    until(page, SHOWS.format("1.00 s"))
+    until(page, shows(1.0))
     # Left edge of the walker at 1.0 s: 0.05 + 0.17 = 0.22 of the picture's width.
     edge = page.evaluate(
-        "(() => { const c = document.getElementById('overlay');"
-        "const v = document.getElementById('clip');"
+        "(() => { const c = document.querySelector('.player canvas');"
+        "const v = document.querySelector('.player video');"
         "const r = c.width / c.clientWidth;"
         "const scale = Math.min(v.clientWidth / v.videoWidth, v.clientHeight / v.videoHeight);"
         "const w = v.videoWidth * scale, left = (v.clientWidth - w) / 2;"
@@ -241,3 +258,86 @@ def test_a_case_of_readings_shows_its_trace_and_takes_the_keys(stage: Stage, ope
     until(page, f"{CLIP}.readyState >= 2")
     page.keyboard.press("j")
     page.wait_for_url(f"**/leads/{readings}*")
+
+
+def with_two_clips(stage: Stage, open_as: Open) -> Page:
+    """The page of a case with the clips of two cameras, once both show the moment they begin at."""
+    lead = stage.lead()
+    seen_by_another_camera(stage, lead)
+    page = open_as("ana", f"/leads/{lead}")
+    until(page, f"{shows(0.0)} && {shows(1.0, JOINED)} && {INK} > 100")
+    return page
+
+
+def test_a_joined_clip_shows_what_the_machine_saw_in_it(stage: Stage, open_as: Open) -> None:
+    page = with_two_clips(stage, open_as)
+    joined_ink, marks = ink_of(JOINED), page.locator(f"{JOINED} .marks i")
+    until(page, f"{joined_ink} > 1000")
+    assert [marks.nth(n).get_attribute("class") for n in range(3)] == ["span", "onset", "alarm"]
+    page.locator(f"{JOINED} .to-alarm").click()
+    until(page, shows(4.0, JOINED))
+    all_of_it, own = page.evaluate(joined_ink), page.evaluate(INK)
+    page.locator(f"{JOINED} .show-zones").click()
+    until(page, f"{joined_ink} < {all_of_it}")
+    boxes = page.evaluate(joined_ink)
+    # The walker's box and the finding, which begins now.
+    page.locator(f"{JOINED} .back").click()
+    until(page, shows(3.9, JOINED))
+    until(page, f"{joined_ink} < {boxes} && {joined_ink} > 100")
+    page.locator(f"{JOINED} .show-boxes").click()
+    until(page, f"{joined_ink} === 0")
+    assert page.evaluate(INK) == own
+
+
+def test_keys_go_to_the_player_that_was_last_used(stage: Stage, open_as: Open) -> None:
+    page = with_two_clips(stage, open_as)
+    keyed = page.locator(".player[aria-current=true] video")
+    assert keyed.get_attribute("id") == "clip"
+    page.keyboard.press("m")
+    until(page, shows(3.0))
+    page.locator(f"{JOINED} .clock").click()
+    assert keyed.get_attribute("id") == "2.clip"
+    page.keyboard.press("m")
+    until(page, shows(4.0, JOINED))
+    page.keyboard.press(".")
+    until(page, shows(4.1, JOINED))
+    assert page.evaluate(shows(3.0))
+    page.locator(".player .back").first.focus()
+    assert keyed.get_attribute("id") == "clip"
+    page.keyboard.press(",")
+    until(page, shows(2.9))
+    page.evaluate(f"{clip_of(JOINED)}.play()")
+    until(page, "document.querySelector('.player[aria-current=true] video').id === '2.clip'")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press(" ")
+    assert page.evaluate(f"{clip_of(JOINED)}.paused && {CLIP}.paused")
+    assert page.evaluate(shows(2.9))
+
+
+def test_a_key_frame_leads_to_its_moment_in_the_clip_of_its_own_package(
+    stage: Stage, open_as: Open
+) -> None:
+    page = with_two_clips(stage, open_as)
+    page.locator(".package .frames a").last.click()
+    until(page, shows(5.0, JOINED))
+    assert page.evaluate(shows(0.0))
+    page.keyboard.press(",")
+    until(page, shows(4.9, JOINED))
+    page.locator(".case-main > .frames a").nth(1).click()
+    until(page, shows(3.0))
+    page.keyboard.press(".")
+    until(page, shows(3.1))
+    assert page.evaluate(shows(4.9, JOINED))
+    assert len(page.context.pages) == 1
+
+
+def test_the_clip_that_joined_a_case_of_readings_takes_the_keys(
+    stage: Stage, open_as: Open
+) -> None:
+    readings = sealed(stage)
+    joined(stage, readings)
+    page = open_as("ana", f"/leads/{readings}")
+    until(page, f"{INK} > 1000")
+    page.keyboard.press("m")
+    until(page, shows(3.0))
+    assert page.locator(".player[aria-current]").count() == 0

@@ -1,6 +1,7 @@
 """A case with the packages of several leads: all are shown, each by one path, under one gate."""
 
 import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
@@ -8,17 +9,34 @@ import pytest
 
 from enforcement.cases import CaseState
 from enforcement.evidence import EvidenceItem, EvidenceKind, Manifest
+from enforcement.footage import Label
+from enforcement.geometry import Box, Point
+from enforcement.places import Feed, FolderSource, Zone, ZonePurpose
 from storage.canonical import canonical_bytes
 from storage.records import captures, casebook, oversight
-from tests.review.stage import RULE, SCORE, START, Stage
+from tests.review.stage import RULE, SCORE, START, Stage, observation
 from tests.review.test_sensor_case import sealed
 
 SECOND = "joined-lead"
 
 
-def joined(stage: Stage, lead_id: str, **more: Any) -> Manifest:
-    """Let another lead of footage join a case, as the pipeline does; returns its package."""
-    lead, manifest, capture = stage.package(SECOND, **more)
+def joined(
+    stage: Stage,
+    lead_id: str,
+    second: str = SECOND,
+    differs: dict[str, Any] | None = None,
+    packed: Callable[[Sequence[EvidenceItem]], Sequence[EvidenceItem]] = tuple,
+    **more: Any,
+) -> Manifest:
+    """Let another lead of footage join a case, as the pipeline does; returns its package.
+
+    ``differs`` are fields of that lead; ``packed`` changes what its package holds.
+    """
+    lead, manifest, capture = stage.package(second, **more)
+    lead = lead.model_copy(update=differs or {})
+    manifest = manifest.model_copy(
+        update={"items": tuple(packed(manifest.items)), "finding_box": lead.box}
+    )
     with stage.database.transaction() as connection:
         facts = casebook.current_facts(connection, lead_id)
         captures.file_capture(connection, capture)
@@ -46,7 +64,7 @@ def test_the_page_and_the_answer_show_both_packages(stage: Stage) -> None:
     for item in manifest.items:
         if item.kind is not EvidenceKind.OBSERVATION:
             assert f"/leads/{lead_id}/evidence/2.{item.item_id}" in page, item.item_id
-    assert f'<video class="joined" src="/leads/{lead_id}/evidence/2.clip"' in page
+    assert f'<video id="2.clip" src="/leads/{lead_id}/evidence/2.clip"' in page
     assert "Evidence joined" in page
     shown = client.get(f"/api/v1/leads/{lead_id}").json()
     [further] = shown["further"]
@@ -70,6 +88,7 @@ def test_a_joined_package_is_reached_by_its_number_and_every_view_is_logged(stag
         assert client.get(f"{at}/{name}").status_code == 404, name
     assert client.get(f"/leads/{SECOND}/evidence/clip").status_code == 404
     assert client.get(f"/leads/{SECOND}").status_code == 404
+    assert client.get(f"/api/v1/leads/{SECOND}/overlay").status_code == 404
     with stage.database.transaction() as connection:
         views = [one.item_id for one in oversight.views(connection, lead_id)]
     assert sorted(views) == ["2.clip", "clip"]
@@ -96,8 +115,10 @@ def test_its_scores_stay_hidden_like_those_of_the_first(stage: Stage) -> None:
 def test_who_may_not_see_the_case_sees_nothing_of_what_joined(stage: Stage) -> None:
     lead_id = stage.lead()
     joined(stage, lead_id)
-    assert stage.client("otto").get(f"/leads/{lead_id}/evidence/2.clip").status_code == 403
-    assert stage.client().get(f"/leads/{lead_id}/evidence/2.clip").status_code in (303, 401)
+    for path in (f"/leads/{lead_id}/evidence/2.clip", f"/api/v1/leads/{lead_id}/overlay?package=2"):
+        assert stage.client("otto").get(path).status_code == 403
+        assert stage.client().get(path).status_code in (303, 401)
+    assert [one["lead_id"] for one in stage.denials()] == [lead_id] * 2
 
 
 def test_an_officer_confirms_over_a_digest_that_covers_both(stage: Stage) -> None:
@@ -202,7 +223,136 @@ def test_a_case_of_readings_that_footage_joined_shows_both(stage: Stage, languag
     page = client.get(f"/leads/{lead_id}").text
     at = f"/leads/{lead_id}/evidence"
     assert f'<figure class="trace"><a href="{at}/trace"' in page
-    assert f'<video class="joined" src="{at}/2.clip"' in page
-    assert "player.js" not in page
+    assert f'<video id="2.clip" src="{at}/2.clip" preload="auto"' in page
+    assert "player.js" in page
+    assert f'data-overlay="/api/v1/leads/{lead_id}/overlay?package=2"' in page
     title = RULE.title.zh if language != "en" else RULE.title.en
     assert page.count(title) >= 3
+
+
+YARD = Zone(
+    zone_id="yard",
+    purpose=ZonePurpose.NO_DUMPING,
+    polygon=(Point(0.1, 0.1), Point(0.4, 0.1), Point(0.4, 0.4)),
+    title="Yard",
+)
+ELSEWHERE = Box(0.1, 0.2, 0.3, 0.4)
+
+
+def seen_by_another_camera(stage: Stage, lead_id: str) -> None:
+    """Let a lead join a case whose camera, zone, moments, box and tracks are all its own."""
+    yard = Feed(
+        feed_id="yard-cam",
+        title="Yard camera",
+        site_id="north-gate",
+        source=FolderSource(path="yard"),
+        zones=(YARD,),
+    )
+    stage.catalog = stage.catalog.model_copy(update={"feeds": (*stage.catalog.feeds, yard)})
+    whole = observation("capture-yard")
+    car = whole.tracks[0].model_copy(update={"label": Label.CAR})
+    joined(
+        stage,
+        lead_id,
+        differs={
+            "feed_id": "yard-cam",
+            "zone_id": "yard",
+            "onset_s": 2.0,
+            "alarm_at_s": 4.0,
+            "end_s": 5.5,
+            "box": ELSEWHERE,
+        },
+        observation=whole.model_copy(update={"tracks": (car,)}),
+    )
+
+
+def test_what_is_drawn_over_a_joined_clip_is_of_its_own_package(stage: Stage) -> None:
+    lead_id = stage.candidate()
+    at = f"/api/v1/leads/{lead_id}/overlay"
+    otto = stage.client("otto")
+    before = otto.get(at).json()
+    seen_by_another_camera(stage, lead_id)
+    first, second = otto.get(at), otto.get(at, params={"package": 2})
+    assert first.json() == before == otto.get(at, params={"package": 1}).json()
+    shown = second.json()
+    assert (shown["onset_s"], shown["alarm_at_s"], shown["end_s"]) == (2.0, 4.0, 5.5)
+    assert shown["finding_box"] == [0.1, 0.2, 0.3, 0.4]
+    assert [(zone["title"], zone["concerned"]) for zone in shown["zones"]] == [("Yard", True)]
+    assert [track["label"] for track in shown["tracks"]] == ["car"]
+    assert all(len(point) == 5 for track in shown["tracks"] for point in track["points"])
+    assert "score" not in second.text
+    assert "0.8125" not in second.text
+
+
+def test_each_of_many_packages_has_its_own_overlay_and_others_have_none(stage: Stage) -> None:
+    lead_id = stage.lead()
+    for number in (2, 3):
+        joined(stage, lead_id, f"joined-{number}", differs={"onset_s": number / 4})
+    client = stage.client("ana")
+    at = f"/api/v1/leads/{lead_id}/overlay"
+    told = [client.get(at, params={"package": n}).json()["onset_s"] for n in (1, 2, 3)]
+    assert told == [1.0, 0.5, 0.75]
+    for unknown in (-1, 0, 4, 10**20):
+        answer = client.get(at, params={"package": unknown})
+        assert answer.status_code == 404, unknown
+    assert client.get(at, params={"package": "2.clip"}).status_code == 422
+
+
+def told_by_sensor(stage: Stage) -> tuple[EvidenceItem, ...]:
+    """Readings, and the picture of them."""
+    readings = EvidenceItem(
+        item_id="readings", kind=EvidenceKind.READINGS, made_by="t@1", derived_from="original",
+        object=stage._put(b"{}", "application/json"),
+    )  # fmt: skip
+    trace = EvidenceItem(
+        item_id="trace", kind=EvidenceKind.KEY_FRAME, made_by="t@1", derived_from="readings",
+        object=stage._put(b"png", "image/png"),
+    )  # fmt: skip
+    return readings, trace
+
+
+def test_a_joined_package_of_readings_has_no_box_and_no_zone_in_a_cameras_view(
+    stage: Stage,
+) -> None:
+    lead_id = stage.lead()
+    manifest = joined(stage, lead_id, packed=lambda items: (*items, *told_by_sensor(stage)))
+    client = stage.browser("ana")
+    shown = client.get(f"/api/v1/leads/{lead_id}/overlay", params={"package": 2}).json()
+    assert (shown["zones"], shown["finding_box"]) == ([], None)
+    captured_at = manifest.provenance.captured_at
+    assert shown["received_at"] == captured_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    page = client.get(f"/leads/{lead_id}").text
+    own, further = page.split('class="card package"')
+    assert '<label class="switch">' in own
+    assert '<label class="switch">' not in further
+    assert '<label class="switch" hidden>' in further
+
+
+def test_a_joined_package_without_a_clip_has_no_player(stage: Stage) -> None:
+    lead_id = stage.lead()
+    joined(stage, lead_id, packed=lambda items: (items[0], *told_by_sensor(stage)))
+    client = stage.browser("ana")
+    page = client.get(f"/leads/{lead_id}").text
+    assert page.count('class="player"') == 1
+    answer = client.get(f"/api/v1/leads/{lead_id}/overlay", params={"package": 2})
+    assert answer.status_code == 404
+
+
+def test_every_clip_of_a_case_has_the_same_player_and_only_the_first_is_fetched_ahead(
+    stage: Stage,
+) -> None:
+    lead_id = stage.lead()
+    for number in (2, 3):
+        joined(stage, lead_id, f"joined-{number}")
+    page = stage.browser("ana").get(f"/leads/{lead_id}").text
+    ids = re.findall(r'\sid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert [one for one in ids if one.endswith("clip")] == ["clip", "2.clip", "3.clip"]
+    players = re.findall(r'<section class="player".*?</section>', page, re.DOTALL)
+    parts = [re.findall(r' class="([^"]+)"', one) for one in players]
+    assert len(parts[0]) > 15
+    assert parts == parts[:1] * 3
+    ahead = [re.findall(r'preload="(\w+)"', one) for one in players]
+    assert ahead == [["auto"], ["metadata"], ["metadata"]]
+    frames = re.findall(r'/([\d.]*)frame-\d"[^>]* data-clip="([\d.]*)clip" data-seek', page)
+    assert frames == [(prefix, prefix) for prefix in ("", "2.", "3.") for _ in range(3)]
