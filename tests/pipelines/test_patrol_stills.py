@@ -181,6 +181,8 @@ def test_a_damaged_still_is_set_aside_and_the_rest_compared(
     with site.wiring.database.transaction() as connection:
         [set_aside] = captures.quarantined(connection)
     assert "no whole JPEG" in set_aside["reason"]
+    [take] = flown.flown(site.wiring, site.flight("tuesday")).takes
+    assert len(take.captures) == 7, "it is not tried again"
     assert site.take_in() == []
 
 
