@@ -81,7 +81,8 @@ def up(
     demo: Annotated[
         bool,
         typer.Option(
-            "--demo", help="Add five rendered cameras, a patrol drone, accounts and a receiver."
+            "--demo",
+            help="Add rendered cameras, a patrol drone, a noise meter, accounts and a receiver.",
         ),
     ] = False,
 ) -> None:

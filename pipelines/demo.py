@@ -1,8 +1,9 @@
-"""The demo: rendered cameras, a rendered patrol drone, accounts for every role, and a receiver of
-dispatched cases.
+"""The demo: rendered cameras, a rendered patrol drone, a noise meter, accounts for every role, and
+a receiver of dispatched cases.
 
 ``python -m pipelines.demo`` is the demo's outside world in one process: it lets the cameras drop
-their footage and the drone's dock its flights, and receives what is dispatched.
+their footage and the drone's dock its flights, lets the meter send its readings, and receives what
+is dispatched.
 """
 
 import base64
@@ -13,6 +14,7 @@ import secrets
 import shutil
 import sys
 import threading
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +32,7 @@ from media.patrol_scenes import patrol, render_patrol
 from media.patrol_site import CAR_PARK, SITE_EAST_M, SITE_NORTH_M, Rectangle
 from media.patrol_telemetry import TIME_ZONE, polygon
 from media.scenes import SCENES, render
+from pipelines import demo_works
 from pipelines.wiring import Wiring
 from settings.environment import Settings
 from storage.records import accounts as account_records
@@ -57,14 +60,21 @@ _PEOPLE = (
 
 
 def write_catalog(settings: Settings) -> None:
-    """Add the demo's cameras and receiver to the catalog of this home."""
+    """Add the demo's feeds and receiver to the catalog of this home.
+
+    Raises ConfigurationError where the catalog lies elsewhere.
+    """
     if settings.catalog is not None:
         raise ConfigurationError("the demo writes its own catalog: unset SIGHTLINE_CATALOG")
     settings.catalog_folder.mkdir(parents=True, exist_ok=True)
     content = {
-        "sites": [{"site_id": "demo-town", "title": "Demo town"}],
-        "devices": [*(_device(f"camera-{name}") for name in SCENES), _device(_DRONE)],
-        "feeds": [*(_feed(name) for name in SCENES), _drone()],
+        "sites": [{"site_id": "demo-town", "title": "Demo town"}, demo_works.site()],
+        "devices": [
+            *(_device(f"camera-{name}") for name in SCENES),
+            _device(_DRONE),
+            *(_device(one["device_id"]) | one for one in demo_works.devices()),
+        ],
+        "feeds": [*(_feed(name) for name in SCENES), _drone(), *demo_works.feeds(settings)],
         "missions": [_mission()],
         "recipients": [
             {
@@ -135,7 +145,8 @@ def receiver(secret: str) -> FastAPI:
 
 
 def main() -> None:
-    """Drop each camera's footage and two flights once, and receive until stopped."""
+    """Drop each camera's footage and two flights, send a night of noise, all of it once, and
+    receive until stopped."""
     settings = Settings.load()
     threading.Thread(target=_drop_all, args=(settings,), daemon=True).start()
     secret = (settings.home / "demo" / "webhook-secret").read_text("utf-8")
@@ -145,8 +156,13 @@ def main() -> None:
 
 
 def _drop_all(settings: Settings) -> None:
-    _drop_footage(settings)
+    # What must raise a lead comes first, so that a new user need not wait for the quiet ones.
+    eventful = [name for name in SCENES if SCENES[name].events]
+    _drop_footage(settings, eventful)
+    night = demo_works.film(settings, datetime.now(UTC))
+    threading.Thread(target=demo_works.report, args=(settings, night), daemon=True).start()
     _drop_flights(settings)
+    _drop_footage(settings, [name for name in SCENES if name not in eventful])
 
 
 def _drop_flights(settings: Settings) -> None:
@@ -168,7 +184,7 @@ def _drop_flights(settings: Settings) -> None:
     truth = render_patrol(plan, rendered)
     for flight in (truth.before, truth.after):
         folder = rendered / "flights" / f"{flight.started_at:%Y%m%d}"
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for name in (flight.video, flight.telemetry):
             (rendered / name).rename(folder / name)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -218,9 +234,8 @@ def _corners(area: Rectangle) -> list[list[float]]:
     return [list(corner) for corner in polygon(area)]
 
 
-def _drop_footage(settings: Settings) -> None:
-    # What must raise a lead comes first, so that a new user need not wait for the quiet ones.
-    for name in sorted(SCENES, key=lambda name: not SCENES[name].truth().events):
+def _drop_footage(settings: Settings, names: Iterable[str]) -> None:
+    for name in names:
         folder = settings.home / "demo" / "cameras" / name
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.glob("*.mp4")):

@@ -261,7 +261,10 @@ def _ports(settings: Settings, peers: Peers) -> list[tuple[int, str]]:
         (settings.airflow_port, "SIGHTLINE_AIRFLOW_PORT"),
     ]
     if peers:
-        ports.append((settings.receiver_port, "SIGHTLINE_RECEIVER_PORT"))
+        ports += [
+            (port, "SIGHTLINE_RECEIVER_PORT")
+            for port in (settings.receiver_port, settings.station_port)
+        ]
     if settings.embedded_store:
         ports += [(port, "SIGHTLINE_S3_PORT") for port in seaweed.Ports(settings.s3_port).taken]
     return ports

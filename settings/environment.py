@@ -55,8 +55,8 @@ class Settings(BaseSettings):
     airflow_port: Port = 8081
     s3_port: Port = 8333
     """First of five ports of the embedded S3 server; their gRPC twins lie 10,000 above."""
-    receiver_port: Port = 8082
-    """The demo's receiver of dispatched cases."""
+    receiver_port: Annotated[int, Field(ge=1024, le=65534)] = 8082
+    """The demo's receiver of dispatched cases; the demo's noise meter has the next port."""
     review_url: AnyHttpUrl | None = None
     """Where people reach the review application; default the local port."""
     metrics_token: SecretStr | None = None
@@ -105,6 +105,11 @@ class Settings(BaseSettings):
                 " SIGHTLINE_S3_SECRET_KEY too"
             )
         return self.s3_access_key, secret
+
+    @property
+    def station_port(self) -> int:
+        """Where the collector listens to the demo's noise meter."""
+        return self.receiver_port + 1
 
     @property
     def review_link(self) -> str:

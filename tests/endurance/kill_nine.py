@@ -21,7 +21,7 @@ from typing import TextIO
 
 import psutil
 
-EXPECTED_LEADS = 3
+EXPECTED_LEADS = 5
 
 
 def main() -> int:
@@ -55,7 +55,7 @@ def main() -> int:
 def _finish(home: Path, environment: dict[str, str], seen: set[str]) -> int:
     with (home / "up.log").open("a") as log:
         system = _start(environment, log)
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900
         while time.monotonic() < deadline and len(_leads(environment)) < EXPECTED_LEADS:
             time.sleep(3)
         time.sleep(70)  # One more sweep of every DAG: what could come twice has come by then.
