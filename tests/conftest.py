@@ -2,8 +2,10 @@
 
 import random
 import socket
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,10 @@ StoreFactory = Callable[..., EvidenceStore]
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
-    """Say how a worker of pytest-xdist died: a signal from outside leaves no other trace."""
+    """Say how a worker of pytest-xdist died: some signals leave no other trace."""
     if error:
-        print(f"\n{node.gateway.id} ended with code {node.gateway._io.popen.wait(10)}")
+        with suppress(subprocess.TimeoutExpired):
+            print(f"\n{node.gateway.id} ended with code {node.gateway._io.popen.wait(10)}")
 
 
 def _free_base_port() -> int:

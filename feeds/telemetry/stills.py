@@ -11,7 +11,8 @@ import warnings
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
-from PIL import ExifTags, Image
+from PIL import ExifTags
+from PIL.JpegImagePlugin import JpegImageFile
 
 from enforcement.errors import BadTelemetry
 from enforcement.flights import TelemetryConventions
@@ -23,7 +24,6 @@ FURTHEST_APART_DEG = 1e-3
 _DAMAGED = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError,
     OverflowError, ZeroDivisionError, EOFError, RecursionError, struct.error,
-    Image.DecompressionBombError,
 )  # fmt: skip
 """What Pillow and the XML parser below it raise on damaged headers."""
 
@@ -72,7 +72,8 @@ def _headers(data: bytes) -> tuple[dict[int, Any], dict[int, Any], dict[str, str
     with warnings.catch_warnings():
         # Pillow warns of damage and of pictures that are large to decode: neither matters here.
         warnings.simplefilter("ignore")
-        with Image.open(io.BytesIO(data), formats=("JPEG",)) as still:
+        # Not by ``PIL.Image.open``: ultralytics puts a function of its own in its place.
+        with JpegImageFile(io.BytesIO(data)) as still:
             exif = still.getexif()
             gps = dict(exif.get_ifd(ExifTags.IFD.GPSInfo))
             own = dict(exif.get_ifd(ExifTags.IFD.Exif))

@@ -215,3 +215,12 @@ def test_a_picture_too_large_to_decode_still_says_where_it_was_taken() -> None:
     frame = data.index(b"\xff\xc0")
     data[frame + 5 : frame + 9] = b"\x30\x00\x30\x00"  # 12,288 × 12,288: a warning of Pillow's
     assert only(bytes(data)).height_m == 39.8
+
+
+def test_nobody_who_puts_a_function_in_the_place_of_pillows_own_is_in_the_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """ultralytics does, and its own asks for packages that are not there."""
+    data = still()
+    monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("it was asked"))
+    assert only(data).latitude_deg > 31

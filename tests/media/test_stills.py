@@ -76,8 +76,28 @@ def test_a_truncated_still_is_refused_and_never_half_grey(
 def test_what_is_no_jpeg_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(data)
-    with pytest.raises(BadFootage, match=r"a\.jpg: is no JPEG"):
+    with pytest.raises(BadFootage, match=r"a\.jpg: is no whole JPEG"):
         read_still(path)
+
+
+def test_nobody_who_puts_a_function_in_the_place_of_pillows_own_is_in_the_way(
+    noise: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ultralytics does, and its own asks for packages that are not there."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(coded(noise))
+    monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("it was asked"))
+    assert read_still(path).shape == (120, 160, 3)
+
+
+def test_a_picture_larger_than_any_camera_takes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    data = bytearray(coded(np.zeros((8, 8, 3), np.uint8)))
+    size = data.index(b"\xff\xc0") + 5
+    data[size : size + 4] = b"\xff\xff\xff\xff"
+    path.write_bytes(data)
+    with pytest.raises(BadFootage, match="65535×65535 pixels are too many"):
+        read_still(path, 60)
 
 
 def test_damage_anywhere_gives_a_picture_or_a_refusal(
