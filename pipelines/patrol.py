@@ -14,7 +14,6 @@ from pyproj import Proj
 from detectors.change import Comparison, compare
 from detectors.change_objects import Classify, GroundChange
 from detectors.change_votes import ChangeConfig
-from detectors.detector import digest_of
 from detectors.ground_map import GroundFrame, homography
 from enforcement.changes import Change
 from enforcement.errors import BadTelemetry, ConfigurationError, NoGroundPosition
@@ -26,8 +25,9 @@ from feeds.telemetry import read_telemetry
 from media.footage import Image, frames
 from media.stills import read_still
 
-CONFIG = ChangeConfig()
-CONFIG_DIGEST = digest_of(CONFIG.model_dump(mode="json"))
+VIDEO_CONFIG = ChangeConfig()
+STILLS_CONFIG = ChangeConfig(pairs_min=2)
+"""Stills are taken seconds apart: nobody on his way is at one place in two of them."""
 
 _SAMPLE_FPS = 2.0
 HEIGHT_PX = 1080
@@ -54,6 +54,10 @@ class FlownPass(Protocol):
     def poses(self) -> Sequence[AircraftPose]:
         """What is known of its way, in the order of time."""
 
+    @property
+    def config(self) -> ChangeConfig:
+        """How it is compared with another of its kind."""
+
     def sights(self) -> Iterator[Sight]:
         """In the order of time. Raises BadFootage."""
 
@@ -65,6 +69,7 @@ class FlownVideo:
     footage: Path
     poses: Sequence[AircraftPose]
     """In order of their ``t_s``, which each must have."""
+    config: ChangeConfig = VIDEO_CONFIG
 
     def sights(self) -> Iterator[Sight]:
         for frame in frames(self.footage, sample_fps=_SAMPLE_FPS):
@@ -87,6 +92,7 @@ class FlownStills:
     0."""
 
     shots: Sequence[Shot]
+    config: ChangeConfig = STILLS_CONFIG
 
     @property
     def poses(self) -> Sequence[AircraftPose]:
@@ -148,12 +154,9 @@ def _flown_stills(folder: Path, conventions: TelemetryConventions) -> FlownStill
 
 
 def compare_passes(
-    before: FlownPass,
-    after: FlownPass,
-    config: ChangeConfig = CONFIG,
-    classify: Classify | None = None,
+    before: FlownPass, after: FlownPass, classify: Classify | None = None
 ) -> PassChanges:
-    """What is new, gone or exchanged on the ground from one flight to the next.
+    """What is new, gone or exchanged on the ground from one flight to the next, both of one kind.
 
     Raises BadFootage if the footage can't be decoded.
     """
@@ -162,7 +165,7 @@ def compare_passes(
     origin = before.poses[0].position
     plane = Proj(proj="aeqd", ellps="WGS84", lat_0=origin.latitude_deg, lon_0=origin.longitude_deg)
     passes = [_laid_down(one, plane) for one in (before, after)]
-    found = compare(passes[0], passes[1], config, classify)
+    found = compare(passes[0], passes[1], after.config, classify)
     return PassChanges(
         changes=tuple(_on_the_globe(one, plane) for one in found.changes),
         pictures=tuple((one.before, one.after) for one in found.changes),

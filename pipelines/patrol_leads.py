@@ -221,6 +221,7 @@ def _raise_once(
         seen = Seen(
             before=before, after=after, change=best, finding=finding,
             pictures=compared.pictures[number], model_digest=look.model_digest,
+            config=second.flown.config,
         )  # fmt: skip
         return _raise_seen(wiring, rule, mission, earlier, seen)
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detectors.change import MODEL
+from detectors.change_votes import ChangeConfig
+from detectors.detector import digest_of
 from enforcement.cases import Lead
 from enforcement.changes import Change, ChangeFinding
 from enforcement.evidence import EvidenceItem, EvidenceKind
@@ -15,7 +17,6 @@ from media.footage import Image, cut_clip, probe
 from pipelines import VERSION
 from pipelines.flown import Sighting
 from pipelines.missions import telemetry_of
-from pipelines.patrol import CONFIG_DIGEST
 from pipelines.seal import (
     device_status,
     evidence_prefix,
@@ -43,6 +44,7 @@ class Seen:
     pictures: tuple[Image, Image]
     """The same square of ground before and after, ``(N, N, 3)`` uint8 BGR, north up."""
     model_digest: Sha256
+    config: ChangeConfig
 
 
 class ComparisonDocument(Record):
@@ -64,7 +66,7 @@ def seal_change(wiring: Wiring, lead: Lead, seen: Seen) -> bool:
             return False
     items = (*_originals(wiring, seen), *_made(wiring, lead, seen))
     feed = wiring.catalog.feed(lead.feed_id)
-    models = [(MODEL, seen.model_digest, CONFIG_DIGEST)]
+    models = [(MODEL, seen.model_digest, digest_of(seen.config.model_dump(mode="json")))]
     manifest = manifest_of(wiring, lead, seen.after.capture, feed.device_id, items, models)
     put_in_queue(wiring, lead, manifest, device_status(wiring, feed, seen.after.capture))
     return True

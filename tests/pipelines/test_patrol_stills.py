@@ -14,7 +14,7 @@ from enforcement.errors import ConfigurationError
 from enforcement.evidence import EvidenceKind
 from enforcement.flights import GroundPoint, TelemetryConventions
 from enforcement.missions import Flight, FlightState
-from media.patrol_scenes import PatrolTruth, changes_of, patrol, render_patrol
+from media.patrol_scenes import PASSES, PatrolTruth, changes_of, patrol, render_patrol
 from pipelines import flown, missions, patrol_leads
 from pipelines.patrol import compare_passes, flown_pass
 from pipelines.verify import verify_all
@@ -30,6 +30,7 @@ pytestmark = pytest.mark.timeout(300)
 
 PLAN = replace(patrol(1), to_east_m=75.0)
 EVERY_M = 10.0
+CONVENTIONS = TelemetryConventions()
 
 Stills = dict[str, list[Path]]
 
@@ -219,18 +220,29 @@ def test_pictures_of_heat_are_kept_and_never_compared(
         assert flights.comparisons_of(connection, MISSION) == {}
 
 
-def test_the_command_compares_two_folders_of_stills(stills: Stills, tmp_path: Path) -> None:
-    conventions = TelemetryConventions()
+@pytest.mark.parametrize("seed", [1, 5])
+def test_two_stills_that_show_a_place_are_enough(tmp_path: Path, seed: int) -> None:
+    """A still each 18 m at 60 m height: 60 % of overlap."""
+    plan = patrol(seed)
     before, after = (
-        flown_pass(stills[which][0].parent, conventions) for which in ("before", "after")
+        flown_pass(take_stills(plan, which, tmp_path / which, every_m=18.0)[0].parent, CONVENTIONS)
+        for which in PASSES
     )
+    found = compare_passes(before, after)
+    [heap] = [one.place for one in changes_of(plan) if one.kind == "heap"]
+    [there] = [one for one in found.changes if metres_apart(one.place, heap) <= 3.0]
+    assert (there.sign, there.pairs) == ("appeared", 2)
+
+
+def test_the_command_compares_two_folders_of_stills(stills: Stills, tmp_path: Path) -> None:
+    before, after = (flown_pass(stills[which][0].parent, CONVENTIONS) for which in PASSES)
     found = compare_passes(before, after)
     assert any(
         one.sign == "appeared" and metres_apart(one.place, heap()) <= 3.0 for one in found.changes
     )
     with pytest.raises(ConfigurationError, match="no still in it"):
-        flown_pass(tmp_path, conventions)
+        flown_pass(tmp_path, CONVENTIONS)
     for letter in "VW":
         shutil.copyfile(stills["before"][0], tmp_path / f"DJI_20260512093000_0001_{letter}.JPG")
     with pytest.raises(ConfigurationError, match="several cameras"):
-        flown_pass(tmp_path, conventions)
+        flown_pass(tmp_path, CONVENTIONS)
