@@ -20,6 +20,7 @@ def object_from(row: sa.RowMapping) -> StoredObject:
 
 
 def capture_from(row: sa.RowMapping) -> Capture:
+    """A capture by its row of the table."""
     fields = {name: row[name] for name in Capture.model_fields if name != "object"}
     return Capture(object=object_from(row), **fields)
 

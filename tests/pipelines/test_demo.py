@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -48,27 +48,15 @@ NOON = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
 """12:00 at the site."""
 
 
-def two_free_ports() -> int:
-    """The first of two neighbouring ports that nobody uses."""
-    for first in range(22_500, 30_000, 2):
-        try:
-            for port in (first, first + 1):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return first
-    raise AssertionError("no free ports")
-
-
 @pytest.fixture
 def demo_home(
-    s3_server: SeaweedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Wiring]:
+    s3_server: SeaweedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    free_base_port: Callable[[], int],
+) -> Iterator[Wiring]:  # fmt: skip
     """A home as `sightline up --demo` makes it ready, on the session's S3 server."""
     settings = Settings(
         home=tmp_path / "home",
-        receiver_port=two_free_ports(),
+        receiver_port=free_base_port(),
         s3_endpoint=s3_server.endpoint,
         s3_access_key=s3_server.credentials.access_key,
         s3_secret_key=SecretStr(s3_server.credentials.secret_key),

@@ -37,9 +37,9 @@ Stills = dict[str, list[Path]]
 
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory: pytest.TempPathFactory) -> PatrolTruth:
+    """Where the site lies: a second's flight tells it."""
     short = replace(PLAN, fps=1.0, to_east_m=PLAN.from_east_m + 5.0)
-    known = render_patrol(short, tmp_path_factory.mktemp("truth"))
-    return known.model_copy(update={"changes": changes_of(PLAN)})
+    return render_patrol(short, tmp_path_factory.mktemp("truth"))
 
 
 @pytest.fixture(scope="module")
